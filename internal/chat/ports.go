@@ -1,0 +1,128 @@
+package chat
+
+import (
+	"context"
+	"time"
+)
+
+// Store keeps what must survive a restart. Every write is durable (on disk, or as
+// durable as the engine's commit) when the method returns nil, and is atomic.
+//
+// A resource that does not exist is a *[Error] with code NotFound; other errors carry
+// causes for the log and are never shown. Methods are safe for concurrent use. A
+// context that ends stops the waiting, not necessarily the write. The contract is
+// executable: internal/store/storetest.
+type Store interface {
+	// CreateRoom stores a new room. Each of room.LoggingConfigurations must exist,
+	// else NotFound, naming the first that does not.
+	CreateRoom(ctx context.Context, room Room) error
+	// Room returns one room.
+	Room(ctx context.Context, arn ARN) (Room, error)
+	// UpdateRoom replaces the room by change(room), in one transaction. change may be
+	// called more than once, must not block and must not change its argument; its
+	// error is returned as it is and leaves the room unchanged. The logging
+	// configurations of the result must exist, as in CreateRoom, unless the room had
+	// them already.
+	UpdateRoom(ctx context.Context, arn ARN, change func(Room) (Room, error)) (Room, error)
+	DeleteRoom(ctx context.Context, arn ARN) error
+	// Rooms returns up to limit rooms of the scope that match the filter and come
+	// after the cursor, by UpdateTime descending, then ID descending. Its cost does
+	// not depend on how many rooms come before the cursor.
+	Rooms(ctx context.Context, scope Scope, filter RoomFilter, after Cursor, limit int) ([]Room, error)
+
+	CreateLoggingConfiguration(ctx context.Context, lc LoggingConfiguration) error
+	LoggingConfiguration(ctx context.Context, arn ARN) (LoggingConfiguration, error)
+	// UpdateLoggingConfiguration is to logging configurations what UpdateRoom is to rooms.
+	UpdateLoggingConfiguration(ctx context.Context, arn ARN, change func(LoggingConfiguration) (LoggingConfiguration, error)) (LoggingConfiguration, error)
+	// DeleteLoggingConfiguration is refused with Conflict while a room refers to it.
+	DeleteLoggingConfiguration(ctx context.Context, arn ARN) error
+	// LoggingConfigurations lists as Rooms does.
+	LoggingConfigurations(ctx context.Context, scope Scope, after Cursor, limit int) ([]LoggingConfiguration, error)
+
+	// SpendToken marks a token as used and reports whether this call was the first to
+	// do so. The mark is kept until the given time at least.
+	SpendToken(ctx context.Context, id TokenID, until time.Time) (first bool, err error)
+
+	// TokenKeys returns the key ring, oldest first.
+	TokenKeys(ctx context.Context) ([]TokenKey, error)
+	// AddTokenKey adds a key to the ring.
+	AddTokenKey(ctx context.Context, key TokenKey) error
+	// PruneTokens forgets keys created before keysBefore and marks that may be
+	// forgotten at now. It works in small steps that do not delay other writes.
+	PruneTokens(ctx context.Context, keysBefore, now time.Time) error
+
+	// Ready returns nil when the store can serve.
+	Ready(ctx context.Context) error
+}
+
+// RoomFilter narrows a list of rooms; empty members do not filter.
+type RoomFilter struct {
+	Name                 string // exact
+	HandlerURI           string // exact
+	LoggingConfiguration ARN    // rooms that refer to it
+}
+
+// Cursor is a place in a list. The zero Cursor is before the first element.
+type Cursor struct {
+	UpdateTime time.Time
+	ID         string
+}
+
+// Broker gives a room's publications one order and brings them to every node that
+// has sessions in it. A room is a sequenced log: the broker numbers its publications
+// 1, 2, 3 … within an epoch; a new epoch says that the broker forgot the count.
+//
+// The node's deliver function, given to the broker when it is made, is called once
+// for each publication of a subscribed room, with its Position set, possibly
+// concurrently and so possibly out of order: the receiver applies by number. It does
+// not block. The contract is executable: internal/broker/brokertest.
+type Broker interface {
+	// Publish admits the publication against the room's rate (publications admitted
+	// with a rate per second, bursts up to one second's worth; 0 is no limit), gives
+	// it the next number and hands it to every subscribed node. When it returns nil,
+	// this node's deliver has been called, if subscribed. Over the rate it is a *Error
+	// with code TooManyRequests and nothing was published.
+	Publish(ctx context.Context, pub *Publication, rate int) error
+	// Subscribe asks for the room's publications. When it returns, the subscription is
+	// live: every publication numbered after the returned position will be delivered.
+	// cancel ends it; subscriptions are counted, cancel must be called once.
+	Subscribe(ctx context.Context, room ARN) (at Position, cancel func(), err error)
+	// Ready returns nil when the broker can serve.
+	Ready(ctx context.Context) error
+}
+
+// Position is a publication's place in its room's log.
+type Position struct {
+	Epoch, Number uint64
+}
+
+// PublicationKind says what a publication does to the sessions of its room.
+type PublicationKind uint8
+
+const (
+	// PublishMessage shows a MESSAGE.
+	PublishMessage PublicationKind = iota
+	// PublishEvent shows an EVENT made by SendEvent.
+	PublishEvent
+	// PublishDelete shows an aws:DELETE_MESSAGE EVENT.
+	PublishDelete
+	// PublishDisconnect shows an aws:DISCONNECT_USER EVENT, then ends the sessions of
+	// UserID with Reason.
+	PublishDisconnect
+	// PublishRoomChanged shows nothing: copies of the room are out of date.
+	PublishRoomChanged
+	// PublishRoomDeleted shows nothing: the room is gone, its sessions end.
+	PublishRoomDeleted
+)
+
+// Publication is the unit of fan-out. It is immutable once published, but for
+// Position, which the broker sets.
+type Publication struct {
+	Room     ARN
+	Kind     PublicationKind
+	Frame    []byte    // the JSON every client gets, byte for byte; nil for room changes
+	Accepted time.Time // when the server took the request
+	UserID   string    // PublishDisconnect: whose sessions end
+	Reason   string    // PublishDisconnect: the reason given, may be empty
+	Position Position
+}

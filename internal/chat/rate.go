@@ -1,0 +1,28 @@
+package chat
+
+import "time"
+
+// Rate is a token bucket that holds one second's worth of requests and refills
+// evenly. The zero Rate is full. It is not safe for concurrent use.
+type Rate struct {
+	// free is when the bucket would be full if nothing more were taken (the
+	// "theoretical arrival time" of GCRA).
+	free time.Time
+}
+
+// Allow takes one request at now from a bucket of perSecond, and reports whether
+// there was one to take. perSecond may change from call to call.
+func (r *Rate) Allow(now time.Time, perSecond int) bool {
+	interval := time.Second / time.Duration(perSecond)
+	if r.free.Before(now) {
+		r.free = now
+	}
+	if r.free.Sub(now) > time.Second-interval {
+		return false
+	}
+	r.free = r.free.Add(interval)
+	return true
+}
+
+// Idle reports whether the bucket is full at now: forgetting it changes nothing.
+func (r *Rate) Idle(now time.Time) bool { return !r.free.After(now) }

@@ -1,0 +1,200 @@
+package chat
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	// RequestsPerSecond is how many requests a connection may make, of any kind.
+	RequestsPerSecond = 10
+	// MaxFrameSize is the largest request, in bytes.
+	MaxFrameSize = 16 << 10
+)
+
+// Session is what the core knows of an admitted connection: what its token granted,
+// and how fast it asks. One goroutine at a time uses it.
+type Session struct {
+	Room         ARN
+	UserID       string
+	Capabilities Capability
+	Expires      time.Time
+
+	sender []byte // the Sender object of its messages, encoded once
+	rate   Rate
+}
+
+// OpenToken returns the claims of a token that is genuine, not expired, and not known
+// to be used; see Admit. The error of a bad token is Unauthorized.
+func (s *Service) OpenToken(ctx context.Context, token string) (Claims, error) {
+	return s.sealer.Open(ctx, token)
+}
+
+// Admit turns claims into a session: the room must exist, and the token is spent,
+// durably and once. It is called when this node's subscription to the room is live.
+// Errors are NotFound, Unauthorized, or the store's.
+func (s *Service) Admit(ctx context.Context, claims Claims) (*Session, error) {
+	room, err := s.rooms.room(ctx, s.store, claims.Room)
+	if err != nil {
+		return nil, err
+	}
+	first, err := s.store.SpendToken(ctx, claims.ID, claims.TokenExpires)
+	if err != nil {
+		return nil, err
+	}
+	if !first {
+		return nil, errToken
+	}
+	return &Session{
+		Room:         room.ARN,
+		UserID:       claims.UserID,
+		Capabilities: claims.Capabilities,
+		Expires:      claims.SessionExpires,
+		sender:       appendSender(nil, claims.UserID, claims.Attributes),
+	}, nil
+}
+
+// ForgetRoom drops what is remembered of a room. The node calls it when the room
+// changed, and when its last session left.
+func (s *Service) ForgetRoom(arn ARN) { s.rooms.forget(arn) }
+
+// ErrSessionExpired is the end of a session's time. Clients answer it by connecting
+// again with a fresh token.
+var ErrSessionExpired = &Error{Code: Unauthorized, Message: "The chat session has expired."}
+
+// Outcome is what became of a request. A request that succeeded is answered by its
+// publication; one with an Err is owed an ERROR frame with the RequestID.
+type Outcome struct {
+	Action    string // one of the Action constants, or "" when it was not understood
+	RequestID string
+	Err       error // *Error, or anything else, which is an Internal
+}
+
+// Act carries out one request of a session: a whole WebSocket message, which the
+// server took at accepted. The checks come in the order of the first that costs least
+// to the first that touches others: the connection's rate, the form of the request,
+// the session's life, the room, the capability, the sizes, the room's rate.
+func (s *Service) Act(ctx context.Context, session *Session, message []byte, text bool, accepted time.Time) Outcome {
+	inTime := session.rate.Allow(accepted, RequestsPerSecond)
+	request, fault := parseAction(message)
+	out := Outcome{Action: request.Action, RequestID: request.RequestID}
+	room := (*Room)(nil)
+	switch {
+	case !inTime:
+		out.Err = RateLimitExceeded(session.Room)
+	case len(message) > MaxFrameSize:
+		out.Err = &Error{Code: TooLarge, Message: "The request is too large."}
+	case !text:
+		out.Err = &Error{Code: BadRequest, Message: "The request is not a text frame."}
+	case fault != nil:
+		out.Err = fault
+	case !accepted.Before(session.Expires):
+		out.Err = ErrSessionExpired
+	default:
+		var err error
+		if room, err = s.rooms.room(ctx, s.store, session.Room); err != nil {
+			out.Err = err
+		}
+	}
+	if out.Err != nil {
+		return out
+	}
+	switch request.Action {
+	case ActionSendMessage:
+		out.Err = s.sendMessage(ctx, session, room, &request, accepted)
+	case ActionDeleteMessage:
+		out.Err = s.deleteMessage(ctx, session, &request, accepted)
+	case ActionDisconnectUser:
+		out.Err = s.disconnectUser(ctx, session, &request, accepted)
+	}
+	return out
+}
+
+// IVS: chat-messaging-api/SendMessage
+func (s *Service) sendMessage(ctx context.Context, session *Session, room *Room, request *action, accepted time.Time) error {
+	if session.Capabilities&MaySendMessage == 0 {
+		return forbidden(request.Action)
+	}
+	if err := contentFault(request.Content, room.MaximumMessageLength); err != nil {
+		return err
+	}
+	if AttributesSize(request.Attributes) > MaxAttributesSize {
+		return &Error{Code: TooLarge, Message: "Attributes exceed maximum size"}
+	}
+	// A handler that gives no answer leaves the message to the room's fallback; no
+	// handler can be asked, so none gives one.
+	if h := room.Handler; h != nil && h.URI != "" && h.Fallback == FallbackDeny {
+		return &Error{Code: NotAcceptable, Message: "Message rejected by review"}
+	}
+	frame := make([]byte, 0, 256+len(request.Content)+len(session.sender)+2*MaxAttributesSize*min(1, len(request.Attributes)))
+	frame = appendMessage(frame, NewID(), request.RequestID, request.Attributes, request.Content, accepted, session.sender)
+	return s.broker.Publish(ctx, &Publication{
+		Room:     session.Room,
+		Kind:     PublishMessage,
+		Frame:    frame,
+		Accepted: accepted,
+	}, room.MaximumMessageRatePerSecond)
+}
+
+// IVS: chat-messaging-api/DeleteMessage
+func (s *Service) deleteMessage(ctx context.Context, session *Session, request *action, accepted time.Time) error {
+	if session.Capabilities&MayDeleteMessage == 0 {
+		return forbidden(request.Action)
+	}
+	if request.ID == "" {
+		return &Error{Code: BadRequest, Message: "Id must not be empty."}
+	}
+	if len(request.ID) > maxMessageIDLength {
+		return &Error{Code: TooLarge, Message: "Id exceeds maximum length"}
+	}
+	return s.act(ctx, &Publication{Room: session.Room, Kind: PublishDelete, Accepted: accepted},
+		request, eventDeleteMessage, deleteAttributes(request.ID, request.Reason))
+}
+
+// IVS: chat-messaging-api/DisconnectUser
+func (s *Service) disconnectUser(ctx context.Context, session *Session, request *action, accepted time.Time) error {
+	if session.Capabilities&MayDisconnectUser == 0 {
+		return forbidden(request.Action)
+	}
+	if request.UserID == "" {
+		return &Error{Code: BadRequest, Message: "UserId must not be empty."}
+	}
+	if utf8.RuneCountInString(request.UserID) > MaxUserIDLength {
+		return &Error{Code: TooLarge, Message: "UserId exceeds maximum length"}
+	}
+	return s.act(ctx, &Publication{Room: session.Room, Kind: PublishDisconnect, Accepted: accepted, UserID: request.UserID, Reason: request.Reason},
+		request, eventDisconnectUser, disconnectAttributes(request.UserID, request.Reason))
+}
+
+// act publishes the event of a moderator's request.
+func (s *Service) act(ctx context.Context, pub *Publication, request *action, name string, attributes map[string]string) error {
+	if utf8.RuneCountInString(request.Reason) > MaxReasonLength {
+		return &Error{Code: TooLarge, Message: "Reason exceeds maximum length"}
+	}
+	pub.Frame = appendEvent(nil, NewID(), request.RequestID, name, attributes, pub.Accepted)
+	return s.broker.Publish(ctx, pub, 0)
+}
+
+func forbidden(action string) *Error {
+	return &Error{Code: Forbidden, Message: "The chat token does not have the capability " + action + "."}
+}
+
+// AsError returns the *Error in err, or what a client is told of an internal fault.
+func AsError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Code: Internal, Message: "Internal server error"}
+}
+
+// TruncateReason cuts a text to at most n bytes at a rune boundary.
+func TruncateReason(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "")
+}

@@ -1,0 +1,135 @@
+// Package broker has the implementations of [chat.Broker]: Local, for one node.
+//
+// Invariants:
+//
+//   - Admission and numbering are one step, under one lock: a publication that is
+//     refused takes no number, and no number is skipped.
+//   - deliver is called without a lock held. Two publications may therefore arrive
+//     out of order; the receiver applies them by number.
+//   - A room costs memory only while somebody is subscribed or its rate still counts.
+package broker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"parlor/internal/chat"
+)
+
+// Local is the broker of a node that is alone. Its zero value is not usable; see
+// NewLocal.
+type Local struct {
+	deliver func(*chat.Publication)
+
+	mu    sync.Mutex
+	rooms map[chat.ARN]*localRoom
+	epoch uint64 // the last epoch given to a room
+	// unsubscribed are rooms whose rate still counted when their last subscriber left,
+	// in the order of leaving: leaving and coming back does not refill a bucket.
+	unsubscribed []chat.ARN
+}
+
+// localRoom is owned by Local.mu.
+type localRoom struct {
+	last        chat.Position // of the last publication
+	rate        chat.Rate
+	subscribers int
+}
+
+// NewLocal returns a broker that calls deliver for every publication of a subscribed
+// room.
+func NewLocal(deliver func(*chat.Publication)) *Local {
+	return &Local{deliver: deliver, rooms: map[chat.ARN]*localRoom{}}
+}
+
+// Publish implements [chat.Broker].
+func (l *Local) Publish(ctx context.Context, pub *chat.Publication, rate int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	subscribed, err := l.admit(pub, rate)
+	if err == nil && subscribed {
+		l.deliver(pub)
+	}
+	return err
+}
+
+// admit gives the publication its position, or refuses it.
+func (l *Local) admit(pub *chat.Publication, rate int) (subscribed bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	room := l.rooms[pub.Room]
+	if room == nil {
+		if rate == 0 {
+			return false, nil // nobody is there, and there is nothing to remember
+		}
+		room = l.add(pub.Room)
+		l.unsubscribed = append(l.unsubscribed, pub.Room)
+	}
+	if rate > 0 && !room.rate.Allow(time.Now(), rate) {
+		return false, chat.RateLimitExceeded(pub.Room)
+	}
+	room.last.Number++
+	pub.Position = room.last
+	return room.subscribers > 0, nil
+}
+
+// Subscribe implements [chat.Broker].
+func (l *Local) Subscribe(ctx context.Context, arn chat.ARN) (chat.Position, func(), error) {
+	if err := ctx.Err(); err != nil {
+		return chat.Position{}, nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forgetIdle()
+	room := l.rooms[arn]
+	if room == nil {
+		room = l.add(arn)
+	}
+	room.subscribers++
+	return room.last, func() { l.unsubscribe(arn, room) }, nil
+}
+
+func (l *Local) unsubscribe(arn chat.ARN, room *localRoom) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forgetIdle()
+	room.subscribers--
+	switch {
+	case room.subscribers > 0:
+	case room.rate.Idle(time.Now()):
+		delete(l.rooms, arn)
+	default:
+		l.unsubscribed = append(l.unsubscribed, arn)
+	}
+}
+
+// add makes a room with an epoch of its own: one that was forgotten counts anew.
+func (l *Local) add(arn chat.ARN) *localRoom {
+	l.epoch++
+	room := &localRoom{last: chat.Position{Epoch: l.epoch}}
+	l.rooms[arn] = room
+	return room
+}
+
+// forgetIdle drops unsubscribed rooms whose rate no longer counts. A bucket is full
+// after a second at most, so the oldest go first and the rest can wait.
+func (l *Local) forgetIdle() {
+	now := time.Now()
+	n := 0
+	for _, arn := range l.unsubscribed {
+		room := l.rooms[arn]
+		if room != nil && room.subscribers == 0 {
+			if !room.rate.Idle(now) {
+				break
+			}
+			delete(l.rooms, arn)
+		}
+		n++
+	}
+	l.unsubscribed = l.unsubscribed[:copy(l.unsubscribed, l.unsubscribed[n:])]
+}
+
+// Ready implements [chat.Broker]. Local is always ready.
+func (l *Local) Ready(context.Context) error { return nil }

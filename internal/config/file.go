@@ -1,0 +1,169 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// ReadFile reads a configuration file: a YAML mapping of settings to values, as the
+// flags write them. It returns the values by setting. An error is [Faults] and names
+// every line that is wrong, unless the file could not be read.
+func ReadFile(path string, mode Mode) (map[string]string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, Faults{{Where: "--config", Message: err.Error()}}
+	}
+	values, faults := parseFile(data, mode)
+	for i := range faults {
+		if line := faults[i].Where; line != "" {
+			faults[i].Where = path + ":" + line
+		} else {
+			faults[i].Where = path
+		}
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return values, nil
+}
+
+// parseFile returns the values of a file, or its faults with the line in Where.
+func parseFile(data []byte, mode Mode) (map[string]string, Faults) {
+	file, err := parser.ParseBytes(data, 0)
+	if err != nil {
+		return nil, Faults{syntaxFault(err)}
+	}
+	if len(file.Docs) > 1 {
+		return nil, Faults{{Where: "1", Message: "the file has several YAML documents, it must have one"}}
+	}
+	if len(file.Docs) == 0 || file.Docs[0].Body == nil {
+		return nil, nil // an empty file says nothing
+	}
+	var entries []*ast.MappingValueNode
+	switch body := file.Docs[0].Body.(type) {
+	case *ast.MappingNode:
+		entries = body.Values
+	case *ast.MappingValueNode:
+		entries = []*ast.MappingValueNode{body}
+	case *ast.CommentGroupNode, *ast.NullNode:
+		return nil, nil
+	default:
+		return nil, Faults{{Where: lineOf(body), Message: "the file is not a mapping of settings to values, such as\n  listen: 127.0.0.1:4870"}}
+	}
+	values := map[string]string{}
+	var faults Faults
+	for _, entry := range entries {
+		text, err := readEntry(entry, values, mode)
+		if err != nil {
+			faults = append(faults, Fault{Where: lineOf(entry.Key), Message: err.Error()})
+			continue
+		}
+		values[entry.Key.GetToken().Value] = text
+	}
+	return values, faults
+}
+
+// readEntry returns the text of an entry's value, as it stands in the file: an
+// account of twelve zeros is not the number 0.
+func readEntry(entry *ast.MappingValueNode, seen map[string]string, mode Mode) (string, error) {
+	key := entry.Key.GetToken().Value
+	fields := Fields(mode)
+	i := slices.IndexFunc(fields, func(f Field) bool { return f.Name == key })
+	if i < 0 {
+		return "", unknown(key, mode)
+	}
+	if _, twice := seen[key]; twice {
+		return "", fmt.Errorf("%s is set twice", key)
+	}
+	switch entry.Value.(type) {
+	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+	case *ast.NullNode:
+		return "", fmt.Errorf("%s has no value", key)
+	default:
+		return "", fmt.Errorf("%s: want a single value", key)
+	}
+	text := entry.Value.GetToken().Value
+	if _, err := fields[i].parse(text); err != nil {
+		return "", fmt.Errorf("%s: %w", key, err)
+	}
+	return text, nil
+}
+
+// unknown says that a key is not a setting, and which one may have been meant.
+func unknown(key string, mode Mode) error {
+	for _, other := range []Mode{Dev, Serve} {
+		if slices.ContainsFunc(Fields(other), func(f Field) bool { return f.Name == key }) {
+			return fmt.Errorf("%s is a setting of parlor %s only", key, other)
+		}
+	}
+	best, distance := "", 4 // farther than this is another word
+	for _, f := range Fields(mode) {
+		if d := editDistance(strings.ToLower(strings.ReplaceAll(key, "_", "-")), f.Name); d < distance {
+			best, distance = f.Name, d
+		}
+	}
+	if best == "" {
+		return fmt.Errorf("unknown key %q; see docs/config.md, or parlor config print", key)
+	}
+	return fmt.Errorf("unknown key %q; did you mean %q?", key, best)
+}
+
+// editDistance is the Levenshtein distance.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func syntaxFault(err error) Fault {
+	var syntax yaml.Error
+	if errors.As(err, &syntax) && syntax.GetToken() != nil {
+		return Fault{Where: strconv.Itoa(syntax.GetToken().Position.Line), Message: "not YAML: " + syntax.GetMessage()}
+	}
+	return Fault{Message: "not YAML: " + err.Error()}
+}
+
+func lineOf(n ast.Node) string { return strconv.Itoa(n.GetToken().Position.Line) }
+
+// parse reads a value as the command line does.
+func (f *Field) parse(text string) (reflect.Value, error) {
+	switch f.kind {
+	case reflect.TypeFor[bool]():
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return reflect.Value{}, fmt.Errorf("%q is not true or false", text)
+		}
+		return reflect.ValueOf(b), nil
+	case reflect.TypeFor[time.Duration]():
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return reflect.Value{}, fmt.Errorf("%q is not a duration such as 90s, 45m or 1h30m", text)
+		}
+		return reflect.ValueOf(d), nil
+	}
+	return reflect.ValueOf(text), nil
+}

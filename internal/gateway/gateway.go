@@ -1,0 +1,243 @@
+// Package gateway is the messaging API: it admits WebSocket connections by their
+// chat token, brings their requests to [chat.Service], and shows every session what
+// is published in its room.
+//
+// A room is a log of encoded frames, a session is a cursor in it (log.go,
+// session.go). A publication is encoded and framed once; what has piled up for a
+// session goes out in one system call; what a slow session keeps from being freed is
+// bounded by the log, not by the session.
+//
+// Invariants:
+//
+//   - One goroutine at a time writes to a session: the holder of its writer flag. A
+//     frame that was begun is finished before anything else goes out.
+//   - Publishers and workers never block on a client. A socket that takes no more is
+//     waited for by a goroutine of its session's own.
+//   - Every queue is bounded in bytes, and overflow ends the session with a cause of
+//     its own: the log (slow), the side buffer (unread).
+//   - A request is carried out only while its session is live, and each is answered
+//     on its connection: by its publication or by an ERROR.
+//   - Locks are taken in the order Gateway.mu, room.mu, shard.mu, wheel.mu; session.mu
+//     and worker.mu are taken last. None is held across I/O, a log call or a call
+//     into another package.
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parlor/internal/chat"
+)
+
+// Config is what a Gateway works with. All members are required but Compression.
+type Config struct {
+	Service *chat.Service
+	Broker  chat.Broker
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer
+	// Compression offers permessage-deflate to clients that ask for it.
+	Compression bool
+	// PingInterval is how long a client may be silent before it is asked for a sign
+	// of life. After two that it does not give it is dropped.
+	PingInterval time.Duration
+}
+
+// Gateway serves the messaging API on one node.
+type Gateway struct {
+	service      *chat.Service
+	broker       chat.Broker
+	logger       *slog.Logger
+	metrics      *metrics
+	compression  bool
+	pingInterval time.Duration
+
+	wheel   *wheel
+	workers []*worker
+	// running counts goroutines: one for each session, and one for each session that
+	// waits for its socket.
+	running sync.WaitGroup
+
+	mu       sync.Mutex
+	rooms    map[chat.ARN]*room
+	draining bool
+}
+
+// New returns a Gateway that works once Run is called.
+func New(c Config) *Gateway {
+	g := &Gateway{
+		service:      c.Service,
+		broker:       c.Broker,
+		logger:       c.Logger,
+		metrics:      newMetrics(c.Metrics),
+		compression:  c.Compression,
+		pingInterval: c.PingInterval,
+		wheel:        &wheel{base: time.Now()},
+		rooms:        map[chat.ARN]*room{},
+	}
+	for range runtime.GOMAXPROCS(0) {
+		g.workers = append(g.workers, newWorker())
+	}
+	return g
+}
+
+// Run does the gateway's work until ctx ends, then drops the sessions that are left
+// and returns when everything it started has ended. The HTTP server that calls
+// ServeHTTP must have been shut down by then.
+func (g *Gateway) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var own sync.WaitGroup
+	own.Go(func() { g.wheel.run(ctx) })
+	for _, w := range g.workers {
+		own.Go(func() { w.run(ctx) })
+	}
+	<-ctx.Done()
+	own.Wait()
+	for _, s := range g.close() {
+		s.drop(causeShutdown)
+	}
+	g.running.Wait()
+	return nil
+}
+
+// close refuses sessions from now on and returns those that are there.
+func (g *Gateway) close() []*session {
+	g.mu.Lock()
+	g.draining = true
+	rooms := make([]*room, 0, len(g.rooms))
+	for _, r := range g.rooms {
+		rooms = append(rooms, r)
+	}
+	g.mu.Unlock()
+	var sessions []*session
+	for _, r := range rooms {
+		r.each(func(s *session) { sessions = append(sessions, s) })
+	}
+	return sessions
+}
+
+// Drain refuses new sessions with 503, and ends those there are, spread evenly over
+// the window: each gets what was published and then a broken connection, which makes
+// the SDKs connect again, to another node. It returns when all are gone or ctx ends.
+func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
+	start := time.Now()
+	for sessions := g.close(); len(sessions) > 0; sessions = g.close() {
+		for i, s := range sessions {
+			due := start.Add(window * time.Duration(i) / time.Duration(len(sessions)))
+			if !sleep(ctx, time.Until(due)) {
+				return
+			}
+			s.end(&ending{at: s.log.end.Load(), cause: causeDrain})
+		}
+		// Once more: for those that are slow to leave, and those that were on their
+		// way in when the first were counted.
+		window = 0
+		if !sleep(ctx, 10*time.Millisecond) {
+			return
+		}
+	}
+}
+
+// sleep reports whether d passed before ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// Deliver takes a publication from the broker, which calls it in any order. When it
+// returns, sessions in small rooms have been written to, and what is remembered of a
+// room that changed is forgotten.
+func (g *Gateway) Deliver(pub *chat.Publication) {
+	switch pub.Kind {
+	case chat.PublishRoomChanged, chat.PublishRoomDeleted:
+		g.service.ForgetRoom(pub.Room)
+	}
+	g.mu.Lock()
+	r := g.rooms[pub.Room]
+	g.mu.Unlock()
+	if r != nil {
+		r.deliver(pub)
+	}
+}
+
+// enter returns the room, with its subscription live, and counts the caller as a user
+// of it until leave.
+func (g *Gateway) enter(ctx context.Context, arn chat.ARN) (*room, error) {
+	g.mu.Lock()
+	if g.draining {
+		g.mu.Unlock()
+		return nil, errDraining
+	}
+	r, found := g.rooms[arn]
+	if !found {
+		r = newRoom(g, arn)
+		g.rooms[arn] = r
+	}
+	r.users++
+	g.mu.Unlock()
+	if !found {
+		g.subscribe(ctx, r)
+	}
+	select {
+	case <-r.ready:
+	case <-ctx.Done():
+		g.leave(r)
+		return nil, ctx.Err()
+	}
+	if r.err != nil {
+		g.leave(r)
+		return nil, r.err
+	}
+	return r, nil
+}
+
+// subscribe makes the room live. Others may be waiting for it, so that the caller's
+// going away does not stop it.
+func (g *Gateway) subscribe(ctx context.Context, r *room) {
+	defer close(r.ready)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handshakeTimeout)
+	defer cancel()
+	var at chat.Position
+	if at, r.cancel, r.err = g.broker.Subscribe(ctx, r.arn); r.err != nil {
+		return
+	}
+	// What was remembered before the subscription may be out of date.
+	g.service.ForgetRoom(r.arn)
+	r.goLive(at)
+}
+
+// leave gives up what enter gave. The last user takes the room away.
+func (g *Gateway) leave(r *room) {
+	g.mu.Lock()
+	r.users--
+	last := r.users == 0
+	if last {
+		delete(g.rooms, r.arn)
+	}
+	g.mu.Unlock()
+	if !last {
+		return
+	}
+	<-r.ready
+	if r.err == nil {
+		r.cancel()
+	}
+	g.service.ForgetRoom(r.arn)
+}
+
+// isUpgrade reports whether a request asks for a WebSocket.
+func isUpgrade(h http.Header) bool {
+	return headerHas(h, "Connection", "upgrade") && headerHas(h, "Upgrade", "websocket")
+}

@@ -1,0 +1,124 @@
+package gateway
+
+import (
+	"math/bits"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parlor/internal/chat"
+)
+
+// metrics is what the gateway counts. Nothing is labelled by room or user.
+type metrics struct {
+	connections    prometheus.Gauge
+	handshakes     *prometheus.CounterVec
+	requests       *prometheus.CounterVec
+	requestSeconds *prometheus.HistogramVec
+	errors         *prometheus.CounterVec
+	ended          *prometheus.CounterVec
+
+	deliveries deliveries
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "parlor_connections", Help: "Messaging connections that are open."}),
+		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "parlor_handshakes_total", Help: "Messaging handshakes, by the HTTP status they were answered with."}, []string{"code"}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "parlor_requests_total", Help: "Messaging requests received, by action; UNKNOWN is one that was not understood."}, []string{"action"}),
+		requestSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "parlor_request_seconds", Help: "Time from receiving a messaging request to having published or refused it, by action.",
+			Buckets: prometheus.ExponentialBuckets(50e-6, 4, 8)}, []string{"action"}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "parlor_errors_total", Help: "ERROR frames sent, by ErrorCode."}, []string{"code"}),
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "parlor_sessions_ended_total",
+			Help: "Sessions that ended, by cause. Dropped for not reading: slow (the room's log left it behind), unread (its errors and pongs piled up), silent (two pings unanswered), stuck (it did not read its last words)."}, []string{"cause"}),
+	}
+	r.MustRegister(m.connections, m.handshakes, m.requests, m.requestSeconds, m.errors, m.ended, &m.deliveries)
+	return m
+}
+
+func (m *metrics) delivered(kind chat.PublicationKind, latency time.Duration) {
+	m.deliveries.count(kind, latency)
+}
+
+func (m *metrics) handshook(status int) {
+	m.handshakes.WithLabelValues(strconv.Itoa(status)).Inc()
+}
+
+// acted counts a request; the action of one that was not understood is empty.
+func (m *metrics) acted(action string, took time.Duration) {
+	if action == "" {
+		action = "UNKNOWN"
+	}
+	m.requests.WithLabelValues(action).Inc()
+	m.requestSeconds.WithLabelValues(action).Observe(took.Seconds())
+}
+
+func (m *metrics) failed(code int) {
+	m.errors.WithLabelValues(strconv.Itoa(code)).Inc()
+}
+
+// deliveries counts frames written to sockets. It is hit once for every delivery, so
+// it is a few plain atomics, turned into metrics when they are asked for.
+type deliveries struct {
+	byKind  [chat.PublishDisconnect + 1]atomic.Uint64
+	buckets [latencyBuckets]atomic.Uint64 // not cumulative
+	sum     atomic.Int64                  // nanoseconds
+}
+
+// Latencies fall into buckets of powers of two, from 64 µs to 33 s; what is over is
+// in the last.
+const (
+	latencyShift   = 16 // 2^16 ns is 65.5 µs
+	latencyBuckets = 21
+)
+
+func (d *deliveries) count(kind chat.PublicationKind, latency time.Duration) {
+	latency = max(latency, 0)
+	d.byKind[kind].Add(1)
+	d.buckets[min(bits.Len64(uint64(latency)>>latencyShift), latencyBuckets-1)].Add(1)
+	d.sum.Add(int64(latency))
+}
+
+var (
+	deliveriesDesc = prometheus.NewDesc("parlor_deliveries_total",
+		"Frames written to clients' sockets, by the action that made them.", []string{"action"}, nil)
+	deliverySecondsDesc = prometheus.NewDesc("parlor_delivery_seconds",
+		"Time from accepting a request to having written its frame to a client's socket.", nil, nil)
+
+	deliveryActions = map[chat.PublicationKind]string{
+		chat.PublishMessage:    chat.ActionSendMessage,
+		chat.PublishEvent:      "SEND_EVENT",
+		chat.PublishDelete:     chat.ActionDeleteMessage,
+		chat.PublishDisconnect: chat.ActionDisconnectUser,
+	}
+)
+
+// Describe implements prometheus.Collector.
+func (d *deliveries) Describe(ch chan<- *prometheus.Desc) {
+	ch <- deliveriesDesc
+	ch <- deliverySecondsDesc
+}
+
+// Collect implements prometheus.Collector.
+func (d *deliveries) Collect(ch chan<- prometheus.Metric) {
+	for kind, action := range deliveryActions {
+		ch <- prometheus.MustNewConstMetric(deliveriesDesc, prometheus.CounterValue, float64(d.byKind[kind].Load()), action)
+	}
+	cumulative := make(map[float64]uint64, latencyBuckets)
+	total := uint64(0)
+	for i := range d.buckets {
+		total += d.buckets[i].Load()
+		if i < latencyBuckets-1 {
+			cumulative[time.Duration(1<<(latencyShift+i)).Seconds()] = total
+		}
+	}
+	ch <- prometheus.MustNewConstHistogram(deliverySecondsDesc, total, time.Duration(d.sum.Load()).Seconds(), cumulative)
+}

@@ -1,0 +1,323 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+
+	"parlor/internal/chat"
+)
+
+const (
+	// maxMessage is the largest message that is read: one over chat.MaxFrameSize is
+	// refused with an ERROR that carries its RequestId, one over this ends the
+	// connection.
+	maxMessage = 4 * chat.MaxFrameSize
+	readBuffer = 4 << 10
+)
+
+// run reads what the client sends until the connection is closed, and then takes the
+// session apart.
+func (s *session) run(pipelined []byte) {
+	g := s.gateway
+	g.metrics.connections.Inc()
+	s.write(false) // the handshake held the writer flag
+
+	in := &source{session: s, unread: pipelined}
+	err := s.read(in)
+	var breach *protocolError
+	if errors.As(err, &breach) {
+		s.end(&ending{last: appendClose(nil, breach.code, breach.reason), waits: true, cause: causeProtocol})
+	}
+	// Closing while there is something unread would take our last words away from the
+	// client.
+	in.discard()
+
+	if e := s.ending.Load(); e != nil {
+		s.close(e.cause)
+	}
+	s.close(causeClient)
+	s.conn.Close()
+	g.wheel.remove(s)
+	s.room.leave(s)
+	g.leave(s.room)
+	why := *s.closed.Load()
+	g.metrics.connections.Dec()
+	g.metrics.ended.WithLabelValues(string(why)).Inc()
+	g.logger.LogAttrs(context.Background(), slog.LevelInfo, "session ended",
+		slog.String("cause", string(why)), slog.String("room", s.core.Room.String()),
+		slog.Duration("duration", time.Since(s.opened)), slog.String("remote", s.conn.RemoteAddr().String()))
+}
+
+// read takes frames from the client and carries out its requests, until the
+// connection fails (any error), the client breaks the protocol (*protocolError) or
+// says goodbye (nil).
+//
+// RFC 6455 5.2, 5.4, 5.5
+func (s *session) read(in *source) error {
+	var (
+		op       ws.OpCode // of the message that has begun; 0 when none has
+		deflated bool
+		message  []byte
+	)
+	defer func() { releaseMessage(message) }()
+	for {
+		h, err := ws.ReadHeader(in)
+		if err != nil {
+			if errors.Is(err, ws.ErrHeaderLengthMSB) || errors.Is(err, ws.ErrHeaderLengthUnexpected) {
+				return &protocolError{ws.StatusProtocolError, "malformed frame length"}
+			}
+			return err
+		}
+		if err := s.check(h, op); err != nil {
+			return err
+		}
+		if h.OpCode.IsControl() {
+			if goodbye, err := s.control(in, h); err != nil || goodbye {
+				return err
+			}
+			continue
+		}
+		if h.OpCode != ws.OpContinuation {
+			op, deflated = h.OpCode, h.Rsv1()
+			message = newMessage()
+		}
+		if message, err = in.payload(message, h); err != nil {
+			return err
+		}
+		if !h.Fin {
+			continue
+		}
+		if deflated {
+			inflated, err := inflate(newMessage(), message, maxMessage+1)
+			releaseMessage(message)
+			message = inflated
+			if err != nil {
+				return &protocolError{ws.StatusInvalidFramePayloadData, "malformed compressed message"}
+			}
+			if len(message) > maxMessage {
+				return errTooBig
+			}
+		}
+		if op == ws.OpText && !utf8.Valid(message) {
+			return &protocolError{ws.StatusInvalidFramePayloadData, "text that is not UTF-8"}
+		}
+		s.act(message, op == ws.OpText)
+		releaseMessage(message)
+		op, message = 0, nil
+	}
+}
+
+var errTooBig = &protocolError{ws.StatusMessageTooBig, "message too big"}
+
+// check holds a frame's header against RFC 6455. op is the message that has begun.
+func (s *session) check(h ws.Header, op ws.OpCode) error {
+	breach := func(reason string) error { return &protocolError{ws.StatusProtocolError, reason} }
+	switch {
+	case !h.Masked:
+		return breach("frames must be masked")
+	case h.OpCode.IsReserved():
+		return breach("reserved opcode")
+	case h.Rsv2() || h.Rsv3(), h.Rsv1() && (!s.deflate || h.OpCode.IsControl() || h.OpCode == ws.OpContinuation):
+		return breach("reserved bit set")
+	case h.OpCode.IsControl() && !h.Fin:
+		return breach("fragmented control frame")
+	case h.OpCode.IsControl() && h.Length > ws.MaxControlFramePayloadSize:
+		return breach("control frame too long")
+	case h.OpCode == ws.OpContinuation && op == 0:
+		return breach("continuation of nothing")
+	case h.OpCode.IsData() && h.OpCode != ws.OpContinuation && op != 0:
+		return breach("message within a message")
+	}
+	return nil
+}
+
+// control answers a control frame. It reports whether the client said goodbye.
+func (s *session) control(in *source, h ws.Header) (goodbye bool, err error) {
+	payload, err := in.payload(make([]byte, 0, h.Length), h)
+	if err != nil {
+		return false, err
+	}
+	switch h.OpCode {
+	case ws.OpPing:
+		s.say(appendFrame(nil, ws.OpPong, payload))
+	case ws.OpClose:
+		return true, s.goodbye(payload)
+	}
+	return false, nil // a pong says no more than that something was heard
+}
+
+// goodbye answers the client's close frame with one of the same code, or, where it
+// was the answer to ours, closes the connection.
+func (s *session) goodbye(payload []byte) error {
+	var answer []byte
+	switch {
+	case len(payload) == 1:
+		return &protocolError{ws.StatusProtocolError, "malformed close frame"}
+	case len(payload) >= 2:
+		code, reason := ws.ParseCloseFrameData(payload)
+		if err := ws.CheckCloseFrameData(code, reason); err != nil {
+			return &protocolError{ws.StatusProtocolError, "malformed close frame"}
+		}
+		answer = ws.NewCloseFrameBody(code, "")
+	}
+	s.parted.Store(true)
+	s.end(&ending{last: appendFrame(nil, ws.OpClose, answer), cause: causeClient})
+	s.wake() // if it was ending already, it need not wait for this any more
+	return nil
+}
+
+// act carries out a request, and tells the client if that failed. A session that is
+// ending carries out nothing.
+func (s *session) act(message []byte, text bool) {
+	if s.ending.Load() != nil {
+		return
+	}
+	g := s.gateway
+	accepted := time.Now()
+	out := g.service.Act(context.Background(), s.core, message, text, accepted)
+	g.metrics.acted(out.Action, time.Since(accepted))
+	if out.Err == nil {
+		return
+	}
+	e := chat.AsError(out.Err)
+	if e.Code == chat.Internal {
+		g.logger.Error("messaging request", "action", out.Action, "room", s.core.Room.String(), "error", out.Err)
+	}
+	g.metrics.failed(errorCode(e))
+	if e == chat.ErrSessionExpired {
+		s.expire(out.RequestID)
+		return
+	}
+	s.sayError(out.RequestID, errorCode(e), e.Message)
+}
+
+// source reads a session's connection. While it waits for the client it holds no
+// buffer: thousands wait, few are read from.
+type source struct {
+	session *session
+	buffer  *[readBuffer]byte // nil when nothing is unread
+	unread  []byte
+	receive func(fd uintptr) bool // made once
+	n       int                   // what receive got
+	err     error
+}
+
+var readBuffers = sync.Pool{New: func() any { return new([readBuffer]byte) }}
+
+func (in *source) Read(p []byte) (int, error) {
+	if len(in.unread) == 0 {
+		if err := in.fill(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, in.unread)
+	in.take(n)
+	return n, nil
+}
+
+// take gives up n unread bytes, and the buffer with the last.
+func (in *source) take(n int) {
+	in.unread = in.unread[n:]
+	if len(in.unread) == 0 {
+		in.release()
+	}
+}
+
+func (in *source) release() {
+	in.unread = nil
+	if in.buffer != nil {
+		readBuffers.Put(in.buffer)
+		in.buffer = nil
+	}
+}
+
+// fill waits until there is something unread.
+func (in *source) fill() error {
+	s := in.session
+	n, err := 0, error(nil)
+	if s.raw == nil {
+		in.buffer = readBuffers.Get().(*[readBuffer]byte)
+		n, err = s.conn.Read(in.buffer[:])
+	} else {
+		n, err = in.fillRaw()
+	}
+	if n == 0 {
+		in.release()
+		if err == nil {
+			err = io.EOF
+		}
+		return err
+	}
+	in.unread = in.buffer[:n]
+	s.heard.Store(time.Now().UnixNano())
+	return nil
+}
+
+func (in *source) fillRaw() (int, error) {
+	if in.receive == nil {
+		in.receive = func(fd uintptr) bool {
+			buffer := readBuffers.Get().(*[readBuffer]byte)
+			in.n, in.err = tryReceive(fd, buffer[:])
+			if in.n == 0 {
+				readBuffers.Put(buffer)
+				return in.err != syscall.EAGAIN
+			}
+			in.buffer = buffer
+			return true
+		}
+	}
+	if err := in.session.raw.Read(in.receive); err != nil {
+		return 0, err
+	}
+	return in.n, in.err
+}
+
+// payload appends a frame's payload, unmasked, to message. It grows as the payload
+// arrives, not as the header promises.
+func (in *source) payload(message []byte, h ws.Header) ([]byte, error) {
+	if h.Length > int64(maxMessage-len(message)) {
+		return message, errTooBig
+	}
+	for done, left := 0, int(h.Length); left > 0; {
+		if len(in.unread) == 0 {
+			if err := in.fill(); err != nil {
+				return message, err
+			}
+		}
+		n := min(left, len(in.unread))
+		message = append(slices.Grow(message, n), in.unread[:n]...)
+		ws.Cipher(message[len(message)-n:], h.Mask, done)
+		in.take(n)
+		done, left = done+n, left-n
+	}
+	return message, nil
+}
+
+// discard reads until the connection is closed.
+func (in *source) discard() {
+	for in.fill() == nil {
+		in.release()
+	}
+	in.release()
+}
+
+// messages are buffers for messages while they are read.
+var messages = sync.Pool{New: func() any { return new([]byte) }}
+
+func newMessage() []byte { return (*messages.Get().(*[]byte))[:0] }
+
+// releaseMessage gives a message's buffer back, unless it has grown unusually large.
+func releaseMessage(message []byte) {
+	if message != nil && cap(message) <= chat.MaxFrameSize {
+		messages.Put(&message)
+	}
+}

@@ -1,0 +1,191 @@
+package gateway
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+
+	"github.com/gobwas/ws"
+
+	"parlor/internal/chat"
+)
+
+// inlineSessions is the most sessions a room may have for its publishers to write to
+// them themselves; in a larger one they wake the workers. Waking costs more than
+// writing to a few dozen sockets, and a publisher must not be kept for long.
+const inlineSessions = 64
+
+// room is the node's side of a chat room that has sessions here. It applies
+// publications in the order of their numbers, whatever order they arrive in.
+type room struct {
+	gateway *Gateway
+	arn     chat.ARN
+	users   int // sessions there or on their way; owned by Gateway.mu
+
+	// ready is closed when the subscription is live, or failed with err.
+	ready  chan struct{}
+	err    error
+	cancel func()
+
+	shards []shard // one for each worker
+
+	mu       sync.Mutex
+	live     bool                // at is known
+	at       chat.Position       // of the last publication applied
+	early    []*chat.Publication // arrived before their turn
+	plain    *roomLog
+	deflated *roomLog // the same frames, compressed; nil until a session wants it
+	sessions int
+}
+
+func newRoom(g *Gateway, arn chat.ARN) *room {
+	r := &room{gateway: g, arn: arn, ready: make(chan struct{}), shards: make([]shard, len(g.workers)), plain: newRoomLog()}
+	for i := range r.shards {
+		r.shards[i].room = r
+	}
+	return r
+}
+
+// join gives a session its cursor and its seat. What is published from now on is for
+// it.
+func (r *room) join(s *session, deflate bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.log, s.deflate = r.plain, deflate
+	if deflate {
+		if r.deflated == nil {
+			r.deflated = newRoomLog()
+		}
+		s.log = r.deflated
+	}
+	s.cursor = s.log.cursorAtEnd()
+	s.sent.Store(s.cursor.position())
+	r.sessions++
+	emptiest := &r.shards[0]
+	for i := range r.shards {
+		if r.shards[i].taken < emptiest.taken {
+			emptiest = &r.shards[i]
+		}
+	}
+	s.seat = emptiest.add(s)
+}
+
+// leave takes a session's seat away.
+func (r *room) leave(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sessions--
+	s.seat.shard.remove(s.seat.index)
+}
+
+// deliver takes a publication from the broker.
+func (r *room) deliver(pub *chat.Publication) {
+	r.mu.Lock()
+	grew := r.take(pub)
+	sessions := r.sessions
+	r.mu.Unlock()
+	if grew {
+		r.dropSlow()
+	}
+	if sessions <= inlineSessions {
+		r.each((*session).wake)
+		return
+	}
+	for i := range r.shards {
+		r.gateway.workers[i].push(&r.shards[i])
+	}
+}
+
+// goLive begins the log after the given position.
+func (r *room) goLive(at chat.Position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.live, r.at = true, at
+	r.applyEarly()
+}
+
+// take applies a publication whose turn it is, and whatever waited for it, or keeps
+// it. It reports whether a log grew by a chunk. r.mu is held.
+func (r *room) take(pub *chat.Publication) (grew bool) {
+	if !r.live {
+		r.early = append(r.early, pub)
+		return false
+	}
+	if pub.Position.Epoch > r.at.Epoch {
+		// The broker forgot the count: what it says now begins anew.
+		r.at = chat.Position{Epoch: pub.Position.Epoch, Number: pub.Position.Number - 1}
+	}
+	switch next := r.at.Number + 1; {
+	case pub.Position.Epoch < r.at.Epoch || pub.Position.Number < next: // seen
+		return false
+	case pub.Position.Number > next:
+		r.early = append(r.early, pub)
+		return false
+	}
+	grew = r.apply(pub)
+	if len(r.early) > 0 {
+		grew = r.applyEarly() || grew
+	}
+	return grew
+}
+
+// applyEarly applies what has its turn by now. r.mu is held.
+func (r *room) applyEarly() (grew bool) {
+	early := r.early
+	r.early = nil
+	slices.SortFunc(early, func(a, b *chat.Publication) int {
+		if a.Position.Epoch != b.Position.Epoch {
+			return cmp.Compare(a.Position.Epoch, b.Position.Epoch)
+		}
+		return cmp.Compare(a.Position.Number, b.Position.Number)
+	})
+	for _, pub := range early {
+		grew = r.take(pub) || grew
+	}
+	return grew
+}
+
+// apply shows a publication, and marks the sessions that it ends. r.mu is held.
+func (r *room) apply(pub *chat.Publication) (grew bool) {
+	r.at.Number++
+	if pub.Frame != nil {
+		var buf [10]byte
+		grew = r.plain.append(pub, appendHeader(buf[:0], ws.OpText, false, len(pub.Frame)), pub.Frame)
+		if r.deflated != nil {
+			compressed, payload := deflate(pub.Frame)
+			grew = r.deflated.append(pub, appendHeader(buf[:0], ws.OpText, compressed, len(payload)), payload) || grew
+		}
+	}
+	switch pub.Kind {
+	case chat.PublishDisconnect:
+		last := appendClose(nil, ws.StatusGoingAway, chat.TruncateReason(pub.Reason, maxCloseReason))
+		r.each(func(s *session) {
+			if s.core.UserID == pub.UserID {
+				s.mark(&ending{at: s.log.end.Load(), last: last, waits: true, cause: causeDisconnected})
+			}
+		})
+	case chat.PublishRoomDeleted:
+		last := appendClose(nil, ws.StatusGoingAway, errorReason(chat.NewNotFound(r.arn)))
+		r.each(func(s *session) {
+			s.mark(&ending{at: s.log.end.Load(), last: last, waits: true, cause: causeRoomDeleted})
+		})
+	}
+	return grew
+}
+
+// dropSlow drops the sessions that the log has left behind while their sockets took
+// nothing: nobody else looks at those. It is called whenever a log grew by a chunk.
+func (r *room) dropSlow() {
+	r.each(func(s *session) {
+		if s.stalled.Load() && s.log.end.Load()-s.sent.Load() > maxLag {
+			s.drop(causeSlow)
+		}
+	})
+}
+
+// each calls f for every session.
+func (r *room) each(f func(*session)) {
+	for i := range r.shards {
+		r.shards[i].each(f)
+	}
+}

@@ -1,0 +1,354 @@
+package gateway
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"parlor/internal/chat"
+)
+
+const (
+	// maxSide bounds what may wait to be written to one session besides the room's
+	// log: errors, pings, pongs, the last words. A client that makes more of it than
+	// it reads is dropped.
+	maxSide = 8 << 10
+	// closeTimeout is how long a session may take to read its last words and to
+	// answer a close frame.
+	closeTimeout = 5 * time.Second
+)
+
+// session is an admitted connection: a cursor in its room's log, and at most one
+// goroutine that writes.
+//
+// Whoever moves writing from idle holds the writer flag, and owns cursor and part
+// until it puts the flag back: the publisher in a small room, a worker in a large
+// one, or, once the socket takes no more, a goroutine of the session's own. Writers
+// other than that one never block. The reader (read.go) owns core.
+type session struct {
+	gateway *Gateway
+	room    *room
+	log     *roomLog
+	deflate bool // log is the compressed one
+	conn    net.Conn
+	raw     syscall.RawConn // nil for a conn without a socket
+	core    *chat.Session
+	opened  time.Time
+
+	writing atomic.Uint32 // idle, busy or again
+	cursor  cursor
+	part    []byte // of the side buffer, being written
+
+	// sent is the cursor's position, for those who do not hold the flag.
+	sent atomic.Uint64
+	// stalled is whether the socket takes no more.
+	stalled atomic.Bool
+
+	mu   sync.Mutex
+	side []byte // whole frames that go out between those of the log
+
+	ending atomic.Pointer[ending] // set once
+	parted atomic.Bool            // the client sent its close frame
+	closed atomic.Pointer[cause]  // set once, when the conn is closed
+
+	heard atomic.Int64 // when the client last sent anything, Unix nanoseconds
+
+	// Owned by the wheel: its mu guards the links, its goroutine the rest.
+	wheelNext, wheelPrev *session
+	wheelSlot            int
+	pinged               time.Time // when the last ping went out
+	unanswered           int       // pings since the client was last heard
+
+	seat seat // where the room keeps it; owned by the seat's shard
+}
+
+func newSession(g *Gateway, r *room, core *chat.Session, conn net.Conn) *session {
+	s := &session{gateway: g, room: r, core: core, conn: conn, opened: time.Now()}
+	s.heard.Store(s.opened.UnixNano())
+	g.wheel.schedule(s, s.opened.Add(g.pingInterval))
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		tcp.SetKeepAlive(false) // pings find dead peers, and know more than the kernel's
+		if raw, err := tcp.SyscallConn(); err == nil {
+			s.raw = raw
+		}
+	}
+	return s
+}
+
+const (
+	idle  uint32 = iota
+	busy         // somebody holds the writer flag
+	again        // and has to look once more before putting it back
+)
+
+// cause is why a session ended: what its log record and its counter say.
+type cause string
+
+const (
+	causeClient       cause = "client"       // the client closed, or went away
+	causeExpired      cause = "expired"      // the session's time was over
+	causeDisconnected cause = "disconnected" // DisconnectUser
+	causeRoomDeleted  cause = "room_deleted" // DeleteRoom
+	causeSlow         cause = "slow"         // the log left it behind
+	causeUnread       cause = "unread"       // its side buffer overflowed
+	causeSilent       cause = "silent"       // two pings without an answer
+	causeStuck        cause = "stuck"        // it did not read its last words in time
+	causeProtocol     cause = "protocol"     // it broke RFC 6455
+	causeDrain        cause = "drain"        // sent away, to connect again elsewhere
+	causeShutdown     cause = "shutdown"     // still there when the server stopped
+)
+
+// ending is how a session ends: it gets the log up to a position, then the last
+// words, then the connection is closed.
+type ending struct {
+	at       uint64 // offset in the log; frames are never cut
+	last     []byte // whole frames; nil to break the connection
+	waits    bool   // whether the client is owed time to answer a close frame
+	deadline time.Time
+	cause    cause
+}
+
+// end begins to end the session, unless it is ending already.
+func (s *session) end(e *ending) {
+	if s.mark(e) {
+		s.wake()
+	}
+}
+
+// mark is end for a caller that wakes the session afterwards.
+func (s *session) mark(e *ending) bool {
+	e.deadline = time.Now().Add(closeTimeout)
+	if !s.ending.CompareAndSwap(nil, e) {
+		return false
+	}
+	s.gateway.wheel.schedule(s, e.deadline)
+	return true
+}
+
+// drop ends the session at once, without last words and without a close handshake:
+// to an SDK the socket broke, and it connects again.
+func (s *session) drop(why cause) {
+	if !s.close(why) {
+		return
+	}
+	if tcp, ok := s.conn.(*net.TCPConn); ok {
+		tcp.SetLinger(0) // what it did not read is not worth keeping
+	}
+	s.conn.Close()
+}
+
+// close closes the connection. Its reader then finds that, and takes the session
+// apart.
+func (s *session) close(why cause) bool {
+	return s.closed.CompareAndSwap(nil, &why)
+}
+
+// say queues a whole frame beside the log, and writes it if it can be written.
+func (s *session) say(frame []byte) {
+	s.mu.Lock()
+	overflows := len(s.side)+len(frame) > maxSide
+	if !overflows {
+		s.side = append(s.side, frame...)
+	}
+	s.mu.Unlock()
+	if overflows {
+		s.drop(causeUnread)
+		return
+	}
+	s.wake()
+}
+
+// wake sees to it that what is pending gets written, by the caller unless somebody is
+// writing already.
+func (s *session) wake() {
+	for {
+		switch s.writing.Load() {
+		case idle:
+			if s.writing.CompareAndSwap(idle, busy) {
+				s.write(false)
+				return
+			}
+		case busy:
+			if s.writing.CompareAndSwap(busy, again) {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+// write writes all that is pending, then puts the writer flag back. When the socket
+// takes no more it leaves the flag to a goroutine that waits; that one calls it with
+// patient set. A closed session keeps the flag for ever.
+func (s *session) write(patient bool) {
+	for {
+		s.writing.Store(busy)
+		for {
+			b, ended := s.pending()
+			if ended {
+				s.finish()
+				return
+			}
+			if len(b) == 0 {
+				break
+			}
+			n, err := s.send(b, patient)
+			s.wrote(n)
+			if errors.Is(err, syscall.EAGAIN) {
+				s.stalled.Store(true)
+				s.gateway.running.Go(func() { s.write(true) })
+				return
+			}
+			if err != nil {
+				s.drop(causeClient)
+				return
+			}
+		}
+		s.stalled.Store(false)
+		if s.writing.CompareAndSwap(busy, idle) {
+			return
+		}
+	}
+}
+
+// pending returns what to write next: the rest of what was begun, else the side
+// buffer, else the log; or that the session has had everything.
+func (s *session) pending() (b []byte, ended bool) {
+	if s.closed.Load() != nil {
+		return nil, true
+	}
+	e := s.ending.Load()
+	if s.cursor.inFrame() {
+		limit := ^uint64(0)
+		if e != nil { // the frame that was begun, and no more
+			limit = s.cursor.chunk.base + uint64(s.cursor.chunk.frames[s.cursor.frame].end)
+			limit = max(limit, e.at)
+		}
+		return s.cursor.pending(limit), false
+	}
+	if len(s.part) == 0 {
+		s.mu.Lock()
+		s.part, s.side = s.side, nil
+		s.mu.Unlock()
+	}
+	if len(s.part) > 0 {
+		return s.part, false
+	}
+	if e == nil {
+		if s.log.end.Load()-s.cursor.position() > maxLag {
+			s.drop(causeSlow)
+			return nil, true
+		}
+		return s.cursor.pending(^uint64(0)), false
+	}
+	if s.cursor.position() < e.at {
+		return s.cursor.pending(e.at), false
+	}
+	if e.last != nil {
+		s.part = e.last
+		// What was said is not said twice.
+		said := *e
+		said.last = nil
+		s.ending.Store(&said)
+		return s.part, false
+	}
+	return nil, true
+}
+
+// wrote accounts for n bytes of what pending returned.
+func (s *session) wrote(n int) {
+	if n == 0 {
+		return
+	}
+	if len(s.part) > 0 {
+		if s.part = s.part[n:]; len(s.part) == 0 {
+			s.part = nil
+		}
+		return
+	}
+	now := time.Now().UnixNano()
+	s.cursor.advance(n, func(f *logFrame) {
+		s.gateway.metrics.delivered(f.kind, time.Duration(now-f.accepted))
+	})
+	s.sent.Store(s.cursor.position())
+}
+
+// finish closes a session that has had everything, unless its client still has to
+// answer the close frame.
+func (s *session) finish() {
+	e := s.ending.Load()
+	if s.closed.Load() == nil && (!e.waits || s.parted.Load()) {
+		s.closeCleanly(e.cause)
+	}
+}
+
+// closeCleanly closes a connection on which all was said.
+func (s *session) closeCleanly(why cause) {
+	if s.close(why) {
+		s.conn.Close()
+	}
+}
+
+// send writes to the connection. Without patience it takes no longer than a system
+// call and answers EAGAIN where it would; with it, it waits for the first byte to go.
+func (s *session) send(b []byte, patient bool) (int, error) {
+	if s.raw == nil {
+		if !patient {
+			return 0, syscall.EAGAIN
+		}
+		return s.conn.Write(b)
+	}
+	return sendRaw(s.raw, b, patient)
+}
+
+// sending is one send through a RawConn: the function that RawConn wants, made once
+// and reused, with its argument and result.
+type sending struct {
+	b       []byte
+	patient bool
+	n       int
+	err     error
+	do      func(fd uintptr) bool
+}
+
+var sendings = sync.Pool{New: func() any {
+	s := new(sending)
+	s.do = func(fd uintptr) bool {
+		s.n, s.err = trySend(fd, s.b)
+		return !s.patient || s.err != syscall.EAGAIN
+	}
+	return s
+}}
+
+func sendRaw(raw syscall.RawConn, b []byte, patient bool) (int, error) {
+	s := sendings.Get().(*sending)
+	s.b, s.patient = b, patient
+	err := raw.Write(s.do)
+	n := s.n
+	if err == nil {
+		err = s.err
+	}
+	s.b, s.n, s.err = nil, 0, nil
+	sendings.Put(s)
+	return n, err
+}
+
+// sayError tells the client that a request failed.
+func (s *session) sayError(requestID string, code int, message string) {
+	s.say(appendFrame(nil, ws.OpText, chat.AppendError(nil, requestID, code, message)))
+}
+
+// expire ends the session because its time is over. The ERROR is what makes the SDKs
+// connect again with a fresh token; the close reason has the same shape.
+func (s *session) expire(requestID string) {
+	text := chat.AppendError(nil, requestID, errorCode(chat.ErrSessionExpired), chat.ErrSessionExpired.Message)
+	last := appendFrame(nil, ws.OpText, text)
+	last = appendClose(last, ws.StatusGoingAway, errorReason(chat.ErrSessionExpired))
+	s.end(&ending{at: s.log.end.Load(), last: last, waits: true, cause: causeExpired})
+}

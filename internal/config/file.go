@@ -149,6 +149,27 @@ func syntaxFault(err error) Fault {
 
 func lineOf(n ast.Node) string { return strconv.Itoa(n.GetToken().Position.Line) }
 
+// Apply sets what a file says; see [ReadFile].
+func (c *Config) Apply(values map[string]string) error {
+	for _, f := range Fields(c.Mode) {
+		text, ok := values[f.Name]
+		if !ok {
+			continue
+		}
+		v, err := f.parse(text)
+		if err != nil {
+			return Faults{{Where: f.Name, Message: err.Error()}}
+		}
+		reflect.ValueOf(c).Elem().Field(f.index).Set(v)
+	}
+	return nil
+}
+
+// Take sets one setting to what it is in other.
+func (c *Config) Take(other *Config, f Field) {
+	reflect.ValueOf(c).Elem().Field(f.index).Set(reflect.ValueOf(other).Elem().Field(f.index))
+}
+
 // parse reads a value as the command line does.
 func (f *Field) parse(text string) (reflect.Value, error) {
 	switch f.kind {

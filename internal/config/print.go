@@ -34,9 +34,9 @@ func Reference() string {
 
 <!-- Generated from internal/config by go test ./internal/config -update. -->
 
-A setting is a flag, a variable or a key of the YAML file named by ` + "`--config`" + `; a flag wins over a
-variable, a variable over the file, the file over the default. ` + "`parlor config print`" + ` shows what results,
-` + "`parlor config check`" + ` says everything that is wrong with it; both take the flags of ` + "`parlor serve`" + `, and
+A setting is a flag, a variable or a key of the YAML file named by ` + "`--config`" + ` or
+` + "`PARLOR_CONFIG`" + `; a flag wins over a variable, a variable over the file, the file over the default.
+` + "`parlor config print`" + ` shows what results, ` + "`parlor config check`" + ` says everything that is wrong with it; both take the flags of ` + "`parlor serve`" + `, and
 with ` + "`--dev`" + ` those of ` + "`parlor dev`" + `. A key that is not in this table is refused.
 
 | flag | variable | file | default of serve | default of dev |

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/alecthomas/kong"
+
+	"parlor/internal/config"
+)
+
+type configCommand struct {
+	Check checkCommand `cmd:"" help:"Say everything that is wrong with the configuration."`
+	Print printCommand `cmd:"" help:"Print the configuration as it would be used, as a file for --config."`
+}
+
+// inspected is the configuration that a verb looks at but does not use.
+type inspected struct {
+	ForDev bool `name:"dev" help:"As parlor dev would use it, not parlor serve."`
+
+	settings
+}
+
+func (i *inspected) resolve(line *kong.Context) (config.Config, error) {
+	if i.ForDev {
+		return i.settings.resolve(config.Dev, line)
+	}
+	return i.settings.resolve(config.Serve, line)
+}
+
+type checkCommand struct{ inspected }
+
+func (c *checkCommand) Run(line *kong.Context) error {
+	if _, err := c.resolve(line); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(line.Stdout, "The configuration is good.")
+	return err
+}
+
+type printCommand struct{ inspected }
+
+func (p *printCommand) Run(line *kong.Context) error {
+	c, err := p.resolve(line)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(line.Stdout, c.YAML())
+	return err
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"parlor/internal/config"
+	"parlor/internal/server"
+)
+
+type serveCommand struct{ settings }
+
+// Run serves until a signal.
+func (s *serveCommand) Run(line *kong.Context) error {
+	c, err := s.resolve(config.Serve, line)
+	if err != nil {
+		return err
+	}
+	return runServer(c, false)
+}
+
+// runServer serves until SIGINT or SIGTERM, which drain the server; a second one ends
+// it at once.
+func runServer(c config.Config, temporary bool) error {
+	// From here on a signal is a stop, also while the store opens.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
+
+	logger := newLogger(&c)
+	s, err := server.New(c, logger)
+	if err != nil {
+		return withHint(err)
+	}
+	fmt.Fprint(os.Stderr, banner(&c, s.Addr(), temporary))
+
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case received := <-signals:
+		logger.Info("stopping; a second signal exits at once", "signal", received.String())
+		stop()
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-signals:
+		// The goroutine of Run goes with the process.
+		return errors.New("stopped by a second signal, before the sessions were ended")
+	}
+}
+
+func newLogger(c *config.Config) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.Level()}
+	text := c.LogFormat == "text"
+	if c.LogFormat == "auto" {
+		info, err := os.Stderr.Stat()
+		text = err == nil && info.Mode()&os.ModeCharDevice != 0
+	}
+	if text {
+		return slog.New(slog.NewTextHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewJSONHandler(os.Stderr, options))
+}
+
+// withHint says what to do about a server that does not start.
+func withHint(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return &hintedError{err, "Another program listens there, perhaps another Parlor: stop it, or choose another address with --listen (--listen 127.0.0.1:0 takes any free port)."}
+	case errors.Is(err, syscall.EACCES):
+		return &hintedError{err, "This user may not: choose a port from 1024 on with --listen, or a directory it may write to with --data."}
+	}
+	return err
+}

@@ -1,0 +1,118 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"parlor/internal/config"
+)
+
+const readyTimeout = 2 * time.Second
+
+// route sends each request where it belongs. It is not an http.ServeMux, which would
+// redirect and clean paths: /tags/{arn} is signed and read as it was sent.
+func (s *Server) route(api http.Handler, registry *prometheus.Registry) http.Handler {
+	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelError),
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler := api
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			switch r.URL.Path {
+			case "/":
+				handler = s.gateway // which says 426 to what is not a handshake
+			case "/healthz":
+				handler = http.HandlerFunc(s.serveHealth)
+			case "/readyz":
+				handler = http.HandlerFunc(s.serveReady)
+			case "/metrics":
+				handler = metrics
+			}
+		}
+		handler.ServeHTTP(w, r)
+	})
+}
+
+// serveHealth says that the process answers; it looks at nothing else, so that a
+// supervisor does not restart a server for the fault of another.
+func (s *Server) serveHealth(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, health{Status: "ok"})
+}
+
+// serveReady says whether the server should be given traffic, and if not, what is in
+// the way: "draining", "store" or "broker". The cause itself is for the log.
+func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
+	if s.draining.Load() {
+		writeJSON(w, http.StatusServiceUnavailable, health{Status: "not ready", NotReady: []string{"draining"}})
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if err := s.service.Ready(ctx); err != nil {
+		s.logger.Warn("not ready", "error", err)
+		part, _, _ := strings.Cut(err.Error(), ":")
+		writeJSON(w, http.StatusServiceUnavailable, health{Status: "not ready", NotReady: []string{part}})
+		return
+	}
+	writeJSON(w, http.StatusOK, health{Status: "ok"})
+}
+
+type health struct {
+	Status   string   `json:"status"`
+	NotReady []string `json:"notReady,omitempty"`
+}
+
+// onlyKnownHosts refuses requests for a host that is neither this machine by a
+// loopback name nor AWS. A page of any web site may send requests to 127.0.0.1 by
+// pointing a name of its own there; its requests then carry that name.
+func onlyKnownHosts(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !knownHost(r.Host) {
+			w.Header().Set("X-Amzn-ErrorType", "AccessDeniedException")
+			writeJSON(w, http.StatusForbidden, refusal{
+				Type:    "AccessDeniedException",
+				Message: "This server answers only to localhost, *.localhost, loopback addresses, *.amazonaws.com and *.api.aws, not to the host name of this request. parlor dev --open lifts that.",
+			})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+type refusal struct {
+	Type    string `json:"__type"`
+	Message string `json:"message"`
+}
+
+// knownHost judges a Host header.
+func knownHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	} else {
+		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	}
+	if config.LoopbackName(host) {
+		return true
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return strings.HasSuffix(host, ".amazonaws.com") || strings.HasSuffix(host, ".api.aws")
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		panic("server: encode an answer: " + err.Error()) // strings always can be
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	w.Write(append(text, '\n'))
+}

@@ -1,0 +1,208 @@
+// Package server puts Parlor together and carries it from start to stop. It is the
+// one package that sees all others.
+//
+// Invariants:
+//
+//   - [New] opens everything that can fail to open (the listener, the store) and
+//     starts nothing: what it returns runs.
+//   - [Server.Run] owns every goroutine of the server, and returns when all have ended
+//     and the store is closed.
+//   - A stop goes one way: /readyz says no, sessions are ended over the drain window,
+//     requests under way are answered, then the store closes. Each step is bounded in
+//     time.
+//   - A server that does not verify credentials answers only to names of this machine
+//     and of AWS, unless it was told to be open: a web page cannot reach it through a
+//     name of its own that it points at a loopback address.
+//
+// The package has no logic of rooms, messages or the wire, and reads no environment.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parlor/internal/awsapi"
+	"parlor/internal/broker"
+	"parlor/internal/chat"
+	"parlor/internal/config"
+	"parlor/internal/gateway"
+	"parlor/internal/store"
+)
+
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 30 * time.Second // a whole request; bodies are small
+	writeTimeout      = 60 * time.Second
+	idleTimeout       = 2 * time.Minute
+	// maxHeaderBytes has room for a chat token as a subprotocol beside what browsers
+	// and proxies add.
+	maxHeaderBytes = chat.MaxTokenLength + 24<<10
+
+	pruneInterval = 5 * time.Minute
+	// drainGrace is what sessions have beyond the drain window to take their last bytes.
+	drainGrace = 5 * time.Second
+	// shutdownGrace is what HTTP requests under way have to be answered.
+	shutdownGrace = 5 * time.Second
+)
+
+// Server is one node.
+type Server struct {
+	logger      *slog.Logger
+	drainWindow time.Duration
+
+	listener net.Listener
+	store    *store.Store
+	service  *chat.Service
+	gateway  *gateway.Gateway
+	http     *http.Server
+
+	draining atomic.Bool
+}
+
+// New opens the listener and the store that a valid configuration names. An address
+// in use is an error that wraps syscall.EADDRINUSE. Run must follow, also to close
+// what was opened.
+func New(c config.Config, logger *slog.Logger) (*Server, error) {
+	if c.Data == "" {
+		return nil, errors.New("no data directory is named")
+	}
+	listener, err := listen(c)
+	if err != nil {
+		return nil, err
+	}
+	st, err := store.OpenSQLite(context.Background(), c.Data)
+	if err != nil {
+		listener.Close()
+		return nil, err
+	}
+	s := &Server{logger: logger, drainWindow: c.DrainWindow, listener: listener, store: st}
+	registry := prometheus.NewRegistry()
+	registerProcess(registry)
+	local := broker.NewLocal(func(pub *chat.Publication) { s.gateway.Deliver(pub) })
+	s.service = chat.NewService(chat.ServiceConfig{Store: st, Broker: local, TokenLifetime: c.TokenLifetime})
+	s.gateway = gateway.New(gateway.Config{
+		Service:      s.service,
+		Broker:       local,
+		Logger:       logger,
+		Metrics:      registry,
+		Compression:  c.Compression,
+		PingInterval: c.PingInterval,
+	})
+	api := awsapi.New(awsapi.Config{
+		Service:        s.service,
+		Logger:         logger,
+		Metrics:        registry,
+		DefaultAccount: c.Account,
+	})
+	handler := s.route(api, registry)
+	if !c.Open {
+		handler = onlyKnownHosts(handler)
+	}
+	s.http = &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	return s, nil
+}
+
+// listen opens the listener. A server that is not open must come to stand on
+// loopback, whatever its host name resolves to.
+func listen(c config.Config) (net.Listener, error) {
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", c.Listen, err)
+	}
+	if ip := listener.Addr().(*net.TCPAddr).IP; !c.Open && !ip.IsLoopback() {
+		listener.Close()
+		return nil, fmt.Errorf("listen on %s: the name stands for %s, which is not a loopback address", c.Listen, ip)
+	}
+	return listener, nil
+}
+
+// Addr is where the server listens. Connections wait there until Run answers them.
+func (s *Server) Addr() *net.TCPAddr { return s.listener.Addr().(*net.TCPAddr) }
+
+// Run serves until ctx ends, then stops in the order of the package comment. It
+// returns nil after a stop that was asked for.
+func (s *Server) Run(ctx context.Context) error {
+	// What runs goes on through the drain, so it does not end with ctx.
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var children sync.WaitGroup
+	failed := make(chan error, 2)
+	children.Go(func() {
+		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+			failed <- fmt.Errorf("serve %s: %w", s.Addr(), err)
+		}
+	})
+	children.Go(func() {
+		if err := s.gateway.Run(running); err != nil {
+			failed <- fmt.Errorf("run the messaging gateway: %w", err)
+		}
+	})
+	children.Go(func() { s.prune(running) })
+
+	var cause error
+	select {
+	case <-ctx.Done():
+	case cause = <-failed:
+	}
+	s.draining.Store(true)
+	s.logger.Info("draining", "window", s.drainWindow)
+	begun := time.Now()
+	s.drain(running)
+	s.shutDown(running)
+	stop()
+	children.Wait()
+	err := s.store.Close()
+	if err != nil {
+		err = fmt.Errorf("close the store: %w", err)
+	}
+	s.logger.Info("stopped", "after", time.Since(begun))
+	return errors.Join(cause, err)
+}
+
+func (s *Server) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, s.drainWindow+drainGrace)
+	defer cancel()
+	s.gateway.Drain(ctx, s.drainWindow)
+}
+
+// shutDown answers the requests under way and breaks off those that take too long.
+func (s *Server) shutDown(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, shutdownGrace)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		s.logger.Warn("requests broken off", "error", err)
+		s.http.Close() // its error is the listener's, which Shutdown closed
+	}
+}
+
+func (s *Server) prune(ctx context.Context) {
+	ticker := time.NewTicker(pruneInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := s.service.Prune(ctx); err != nil && ctx.Err() == nil {
+			s.logger.Error("prune tokens", "error", err)
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"parlor/internal/chat"
+)
+
+// CreateLoggingConfiguration implements [chat.Store].
+func (s *Store) CreateLoggingConfiguration(ctx context.Context, lc chat.LoggingConfiguration) error {
+	values, err := loggingConfigurationValues(lc)
+	if err != nil {
+		return fmt.Errorf("encode logging configuration %s: %w", lc.ARN, err)
+	}
+	return s.engine.write(ctx, func(q *session) error {
+		if _, err := q.exec(sqlInsertLoggingConfiguration, values...); err != nil {
+			return fmt.Errorf("insert logging configuration %s: %w", lc.ARN, err)
+		}
+		return nil
+	})
+}
+
+// LoggingConfiguration implements [chat.Store].
+func (s *Store) LoggingConfiguration(ctx context.Context, arn chat.ARN) (chat.LoggingConfiguration, error) {
+	var lc chat.LoggingConfiguration
+	err := s.engine.read(ctx, func(q *session) (err error) {
+		lc, err = selectLoggingConfiguration(q, arn)
+		return err
+	})
+	return lc, err
+}
+
+// UpdateLoggingConfiguration implements [chat.Store].
+func (s *Store) UpdateLoggingConfiguration(ctx context.Context, arn chat.ARN, change func(chat.LoggingConfiguration) (chat.LoggingConfiguration, error)) (chat.LoggingConfiguration, error) {
+	var changed chat.LoggingConfiguration
+	err := s.engine.write(ctx, func(q *session) error {
+		before, err := selectLoggingConfiguration(q, arn)
+		if err != nil {
+			return err
+		}
+		after, err := change(before)
+		if err != nil {
+			return err
+		}
+		if after.ARN != arn {
+			return fmt.Errorf("update logging configuration %s: the change gave it another ARN, %s", arn, after.ARN)
+		}
+		values, err := loggingConfigurationValues(after)
+		if err != nil {
+			return fmt.Errorf("encode logging configuration %s: %w", arn, err)
+		}
+		changed = after
+		if _, err := q.exec(sqlUpdateLoggingConfiguration, values...); err != nil {
+			return fmt.Errorf("update logging configuration %s: %w", arn, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return chat.LoggingConfiguration{}, err // changed may belong to another goroutine still
+	}
+	return changed, nil
+}
+
+// DeleteLoggingConfiguration implements [chat.Store].
+func (s *Store) DeleteLoggingConfiguration(ctx context.Context, arn chat.ARN) error {
+	if arn.Kind != chat.KindLoggingConfiguration {
+		return chat.NewNotFound(arn)
+	}
+	key := []any{arn.Account, arn.Region, arn.ID}
+	return s.engine.write(ctx, func(q *session) error {
+		var one int64
+		used, err := q.row(sqlLoggingConfigurationUsed, key, &one)
+		if err != nil {
+			return fmt.Errorf("look for rooms that refer to %s: %w", arn, err)
+		}
+		if used {
+			return &chat.Error{
+				Code:     chat.Conflict,
+				Message:  fmt.Sprintf("Logging configuration %s is in use by a room.", arn),
+				Resource: arn,
+			}
+		}
+		n, err := q.exec(sqlDeleteLoggingConfiguration, key...)
+		if err != nil {
+			return fmt.Errorf("delete logging configuration %s: %w", arn, err)
+		}
+		if n == 0 {
+			q.spoiled = false // nothing was changed
+			return chat.NewNotFound(arn)
+		}
+		return nil
+	})
+}
+
+// LoggingConfigurations implements [chat.Store].
+func (s *Store) LoggingConfigurations(ctx context.Context, scope chat.Scope, after chat.Cursor, limit int) ([]chat.LoggingConfiguration, error) {
+	if limit <= 0 {
+		return nil, ctx.Err()
+	}
+	us, id := place(after)
+	var list []chat.LoggingConfiguration
+	err := s.engine.read(ctx, func(q *session) error {
+		return q.rows(sqlListLoggingConfigurations, []any{scope.Account, scope.Region, us, id, limit}, func(rows *sql.Rows) error {
+			lc, err := scanLoggingConfiguration(rows, scope)
+			list = append(list, lc)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list logging configurations: %w", err)
+	}
+	return list, nil
+}
+
+func selectLoggingConfiguration(q *session, arn chat.ARN) (chat.LoggingConfiguration, error) {
+	if arn.Kind != chat.KindLoggingConfiguration {
+		return chat.LoggingConfiguration{}, chat.NewNotFound(arn)
+	}
+	var lc chat.LoggingConfiguration
+	found := false
+	err := q.rows(sqlSelectLoggingConfiguration, []any{arn.Account, arn.Region, arn.ID}, func(rows *sql.Rows) (err error) {
+		found = true
+		lc, err = scanLoggingConfiguration(rows, arn.Scope)
+		return err
+	})
+	if err != nil {
+		return chat.LoggingConfiguration{}, fmt.Errorf("read logging configuration %s: %w", arn, err)
+	}
+	if !found {
+		return chat.LoggingConfiguration{}, chat.NewNotFound(arn)
+	}
+	return lc, nil
+}
+
+// loggingConfigurationValues returns the parameters of sqlInsertLoggingConfiguration
+// and sqlUpdateLoggingConfiguration, the key first.
+func loggingConfigurationValues(lc chat.LoggingConfiguration) ([]any, error) {
+	tags, err := encodeTags(lc.Tags)
+	if err != nil {
+		return nil, err
+	}
+	return []any{
+		lc.ARN.Account, lc.ARN.Region, lc.ARN.ID, lc.Name, string(lc.Destination.Kind), lc.Destination.Name,
+		tags, micros(lc.CreateTime), micros(lc.UpdateTime),
+	}, nil
+}
+
+// scanLoggingConfiguration reads a row of loggingConfigurationColumns.
+func scanLoggingConfiguration(rows *sql.Rows, scope chat.Scope) (chat.LoggingConfiguration, error) {
+	lc := chat.LoggingConfiguration{ARN: chat.ARN{Scope: scope, Kind: chat.KindLoggingConfiguration}}
+	var createUS, updateUS int64
+	var tags string
+	err := rows.Scan(&lc.ARN.ID, &lc.Name, &lc.Destination.Kind, &lc.Destination.Name, &tags, &createUS, &updateUS)
+	if err != nil {
+		return chat.LoggingConfiguration{}, err
+	}
+	lc.CreateTime, lc.UpdateTime = fromMicros(createUS), fromMicros(updateUS)
+	lc.Tags, err = decodeTags(tags)
+	return lc, err
+}

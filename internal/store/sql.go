@@ -1,0 +1,131 @@
+package store
+
+import (
+	"embed"
+	"fmt"
+	"strings"
+)
+
+// The statements, for SQLite and PostgreSQL alike: numbered placeholders, row values,
+// ON CONFLICT, LIMIT. Nothing else in the package is SQL, but for the pragmas and
+// transaction words of an engine.
+
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+const (
+	roomColumns = `r.id, r.name, r.create_us, r.update_us, r.message_rate, r.message_length, ` +
+		`r.handler_uri, r.handler_fallback, r.logging, r.tags`
+
+	sqlSelectRoom = `SELECT ` + roomColumns + ` FROM rooms r WHERE r.account = $1 AND r.region = $2 AND r.id = $3`
+
+	sqlInsertRoom = `INSERT INTO rooms (account, region, id, name, create_us, update_us, message_rate, message_length, ` +
+		`handler_uri, handler_fallback, logging, tags) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
+
+	sqlUpdateRoom = `UPDATE rooms SET name = $4, create_us = $5, update_us = $6, message_rate = $7, message_length = $8, ` +
+		`handler_uri = $9, handler_fallback = $10, logging = $11, tags = $12 ` +
+		`WHERE account = $1 AND region = $2 AND id = $3`
+
+	// The links of the room go with it (ON DELETE CASCADE).
+	sqlDeleteRoom = `DELETE FROM rooms WHERE account = $1 AND region = $2 AND id = $3`
+
+	sqlInsertLink = `INSERT INTO room_logging (account, region, room_id, logging_configuration_id, update_us) ` +
+		`VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`
+
+	sqlMoveLinks = `UPDATE room_logging SET update_us = $4 WHERE account = $1 AND region = $2 AND room_id = $3`
+
+	sqlDeleteLinks = `DELETE FROM room_logging WHERE account = $1 AND region = $2 AND room_id = $3`
+
+	sqlLoggingConfigurationUsed = `SELECT 1 FROM room_logging ` +
+		`WHERE account = $1 AND region = $2 AND logging_configuration_id = $3 LIMIT 1`
+
+	loggingConfigurationColumns = `id, name, destination_kind, destination_name, tags, create_us, update_us`
+
+	sqlSelectLoggingConfiguration = `SELECT ` + loggingConfigurationColumns + ` FROM logging_configurations ` +
+		`WHERE account = $1 AND region = $2 AND id = $3`
+
+	sqlLoggingConfigurationExists = `SELECT 1 FROM logging_configurations WHERE account = $1 AND region = $2 AND id = $3`
+
+	sqlInsertLoggingConfiguration = `INSERT INTO logging_configurations ` +
+		`(account, region, id, name, destination_kind, destination_name, tags, create_us, update_us) ` +
+		`VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
+
+	sqlUpdateLoggingConfiguration = `UPDATE logging_configurations SET ` +
+		`name = $4, destination_kind = $5, destination_name = $6, tags = $7, create_us = $8, update_us = $9 ` +
+		`WHERE account = $1 AND region = $2 AND id = $3`
+
+	sqlDeleteLoggingConfiguration = `DELETE FROM logging_configurations WHERE account = $1 AND region = $2 AND id = $3`
+
+	sqlListLoggingConfigurations = `SELECT ` + loggingConfigurationColumns + ` FROM logging_configurations ` +
+		`WHERE account = $1 AND region = $2 AND (update_us, id) < ($3, $4) ` +
+		`ORDER BY update_us DESC, id DESC LIMIT $5`
+
+	sqlSelectTokenKeys = `SELECT id, created_us, secret FROM token_keys ORDER BY created_us, id`
+
+	sqlInsertTokenKey = `INSERT INTO token_keys (id, created_us, secret) VALUES ($1, $2, $3)`
+
+	sqlDeleteTokenKeys = `DELETE FROM token_keys WHERE created_us < $1`
+
+	sqlSpendToken = `INSERT INTO spent_tokens (id, until_us) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+
+	sqlKeepSpentToken = `UPDATE spent_tokens SET until_us = $2 WHERE id = $1 AND until_us < $2`
+
+	sqlDeleteSpentTokens = `DELETE FROM spent_tokens WHERE id IN ` +
+		`(SELECT id FROM spent_tokens WHERE until_us < $1 ORDER BY until_us LIMIT $2)`
+
+	sqlReady = `SELECT count(*) FROM token_keys`
+)
+
+// Filters of a list of rooms, as a set.
+const (
+	byName = 1 << iota
+	byHandler
+	byLogging
+	allFilters
+)
+
+// sqlListRooms is the list of rooms for each set of filters. Parameters: account,
+// region, update time and id to start below, limit, then one for each filter of the
+// set in the order of the constants.
+//
+// Each reads one index from the cursor on, in order: that of the logging configuration
+// if asked for, else of the name, else of the handler, else of the scope. The other
+// filters of a set look at the rows that come by.
+var sqlListRooms = func() (texts [allFilters]string) {
+	for filters := range texts {
+		texts[filters] = listRooms(filters)
+	}
+	return texts
+}()
+
+func listRooms(filters int) string {
+	from, scope, at := `rooms r`, `r.account = $1 AND r.region = $2`, `r.update_us, r.id`
+	if filters&byLogging != 0 {
+		// CROSS JOIN is what keeps SQLite from turning the two tables round.
+		from = `room_logging l CROSS JOIN rooms r`
+		scope = `l.account = $1 AND l.region = $2 AND r.account = l.account AND r.region = l.region AND r.id = l.room_id`
+		at = `l.update_us, l.room_id`
+	}
+	where := []string{scope, `(` + at + `) < ($3, $4)`}
+	parameter := 5
+	equals := func(column string) {
+		parameter++
+		where = append(where, fmt.Sprintf("%s = $%d", column, parameter))
+	}
+	if filters&byName != 0 {
+		equals(`r.name`)
+		where = append(where, `r.name <> ''`) // what the partial index asks for
+	}
+	switch {
+	case filters&(byHandler|byName) == byHandler|byName:
+		equals(`COALESCE(r.handler_uri, '')`) // no index fits this: the name's is better
+	case filters&byHandler != 0:
+		equals(`r.handler_uri`)
+	}
+	if filters&byLogging != 0 {
+		equals(`l.logging_configuration_id`)
+	}
+	order := strings.ReplaceAll(at, ",", " DESC,") + ` DESC`
+	return `SELECT ` + roomColumns + ` FROM ` + from + ` WHERE ` + strings.Join(where, ` AND `) +
+		` ORDER BY ` + order + ` LIMIT $5`
+}

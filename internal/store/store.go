@@ -1,0 +1,69 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"parlor/internal/chat"
+)
+
+// Store is a [chat.Store]. Make one with [OpenSQLite].
+type Store struct {
+	engine *sqliteEngine
+}
+
+var _ chat.Store = (*Store)(nil)
+
+// ErrClosed is the cause of every failure after Close.
+var ErrClosed = errors.New("the store is closed")
+
+// Close waits for what is running, then gives up the files and the lock. Calling it
+// again does nothing.
+func (s *Store) Close() error { return s.engine.close() }
+
+// Ready implements [chat.Store]: the database answers a query.
+func (s *Store) Ready(ctx context.Context) error {
+	return s.engine.read(ctx, func(q *session) error {
+		var n int64
+		if _, err := q.row(sqlReady, nil, &n); err != nil {
+			return fmt.Errorf("query the database: %w", err)
+		}
+		return nil
+	})
+}
+
+// micros is a time as it is stored.
+func micros(t time.Time) int64 { return t.UnixMicro() }
+
+func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }
+
+// place returns the cursor as the pair that a list goes on below. The list's beginning
+// is above everything: no time of ours has the largest number of microseconds.
+func place(after chat.Cursor) (us int64, id string) {
+	if after == (chat.Cursor{}) {
+		return 1<<63 - 1, ""
+	}
+	return micros(after.UpdateTime), after.ID
+}
+
+// encodeTags returns the JSON text of tags.
+func encodeTags(tags map[string]string) (string, error) {
+	if len(tags) == 0 {
+		return "{}", nil
+	}
+	text, err := json.Marshal(tags)
+	return string(text), err
+}
+
+// decodeTags is the inverse of encodeTags. The result is never nil.
+func decodeTags(text string) (map[string]string, error) {
+	tags := map[string]string{}
+	if text == "{}" {
+		return tags, nil
+	}
+	err := json.Unmarshal([]byte(text), &tags)
+	return tags, err
+}

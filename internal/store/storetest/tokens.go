@@ -1,0 +1,200 @@
+package storetest
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"parlor/internal/chat"
+)
+
+func tokenID(n int) (id chat.TokenID) {
+	binary.BigEndian.PutUint64(id[:], uint64(n)) // zero bytes are part of an id like any other
+	return id
+}
+
+// spend spends a token that must not fail to be.
+func spend(t *testing.T, store chat.Store, id chat.TokenID, until time.Time) bool {
+	t.Helper()
+	first, err := store.SpendToken(t.Context(), id, until)
+	if err != nil {
+		t.Fatalf("SpendToken: %v", err)
+	}
+	return first
+}
+
+func testSpendToken(t *testing.T, store chat.Store) {
+	if !spend(t, store, tokenID(1), noon) {
+		t.Error("a fresh token: got not first")
+	}
+	for range 2 {
+		if spend(t, store, tokenID(1), noon) {
+			t.Error("a used token: got first")
+		}
+	}
+	if !spend(t, store, tokenID(2), noon) {
+		t.Error("another token: got not first")
+	}
+
+	const tokens, contenders = 20, 16
+	var winners [tokens]atomic.Int32
+	var wg sync.WaitGroup
+	for range contenders {
+		wg.Go(func() {
+			for i := range winners {
+				first, err := store.SpendToken(t.Context(), tokenID(100+i), noon)
+				if err != nil {
+					t.Errorf("SpendToken: %v", err)
+				}
+				if first {
+					winners[i].Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i := range winners {
+		if n := winners[i].Load(); n != 1 {
+			t.Errorf("token %d in a race of %d: got %d winners, want 1", i, contenders, n)
+		}
+	}
+}
+
+func wantKeys(t *testing.T, store chat.Store, want ...chat.TokenKey) {
+	t.Helper()
+	got, err := store.TokenKeys(t.Context())
+	if err != nil {
+		t.Fatalf("TokenKeys: %v", err)
+	}
+	if diff := cmp.Diff(got, want, same); diff != "" {
+		t.Errorf("TokenKeys: got -, want +\n%s", diff)
+	}
+}
+
+func newKey(id uint32, created time.Time) chat.TokenKey {
+	secret := make([]byte, 32)
+	binary.BigEndian.PutUint32(secret[3:], id)
+	return chat.TokenKey{ID: id, Created: created, Secret: secret}
+}
+
+func testTokenKeys(t *testing.T, store chat.Store) {
+	wantKeys(t, store)
+	old, middle, young := newKey(1<<32-1, noon), newKey(0, noon.Add(time.Microsecond)), newKey(7, noon.Add(time.Hour))
+	for _, key := range []chat.TokenKey{middle, young, old} {
+		if err := store.AddTokenKey(t.Context(), key); err != nil {
+			t.Fatalf("AddTokenKey: %v", err)
+		}
+	}
+	wantKeys(t, store, old, middle, young)
+	if err := store.AddTokenKey(t.Context(), newKey(7, noon)); err == nil {
+		t.Error("AddTokenKey with an id that is taken: got no error")
+	}
+	wantKeys(t, store, old, middle, young)
+}
+
+func testPrune(t *testing.T, store chat.Store) {
+	old, young := newKey(1, noon.Add(-time.Microsecond)), newKey(2, noon)
+	for _, key := range []chat.TokenKey{old, young} {
+		if err := store.AddTokenKey(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const over, kept = 1000, 10 // more than any engine's step
+	var wg sync.WaitGroup
+	for i := range over + kept {
+		until := noon.Add(-time.Duration(1+i) * time.Microsecond)
+		if i >= over {
+			until = noon.Add(time.Duration(i-over) * time.Nanosecond) // the first exactly now
+		}
+		wg.Go(func() {
+			if _, err := store.SpendToken(t.Context(), tokenID(i), until); err != nil {
+				t.Errorf("SpendToken: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	// A later mark of the same token counts.
+	spend(t, store, tokenID(0), noon.Add(time.Hour))
+	spend(t, store, tokenID(0), noon.Add(-time.Hour))
+
+	if err := store.PruneTokens(t.Context(), noon, noon); err != nil {
+		t.Fatalf("PruneTokens: %v", err)
+	}
+	wantKeys(t, store, young)
+	for i := range over + kept {
+		first := spend(t, store, tokenID(i), noon.Add(time.Hour))
+		if want := i > 0 && i < over; first != want {
+			t.Fatalf("token %d after PruneTokens: got first %v, want %v", i, first, want)
+		}
+	}
+}
+
+func testEndedContext(t *testing.T, store chat.Store) {
+	room := createRoom(t, store, newRoom(home, 1))
+	lc := createLogging(t, store, newLoggingConfiguration(home, 1))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	check := func(what string, err error) {
+		t.Helper()
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: got error %v, want context.Canceled", what, err)
+		}
+	}
+	check("CreateRoom", store.CreateRoom(ctx, newRoom(home, 2)))
+	_, err := store.Room(ctx, room.ARN)
+	check("Room", err)
+	_, err = store.UpdateRoom(ctx, room.ARN, func(r chat.Room) (chat.Room, error) { return r, nil })
+	check("UpdateRoom", err)
+	check("DeleteRoom", store.DeleteRoom(ctx, room.ARN))
+	_, err = store.Rooms(ctx, home, chat.RoomFilter{}, chat.Cursor{}, 1)
+	check("Rooms", err)
+	check("CreateLoggingConfiguration", store.CreateLoggingConfiguration(ctx, newLoggingConfiguration(home, 2)))
+	_, err = store.LoggingConfiguration(ctx, lc.ARN)
+	check("LoggingConfiguration", err)
+	_, err = store.UpdateLoggingConfiguration(ctx, lc.ARN, func(lc chat.LoggingConfiguration) (chat.LoggingConfiguration, error) { return lc, nil })
+	check("UpdateLoggingConfiguration", err)
+	check("DeleteLoggingConfiguration", store.DeleteLoggingConfiguration(ctx, lc.ARN))
+	_, err = store.LoggingConfigurations(ctx, home, chat.Cursor{}, 1)
+	check("LoggingConfigurations", err)
+	_, err = store.SpendToken(ctx, tokenID(1), noon)
+	check("SpendToken", err)
+	_, err = store.TokenKeys(ctx)
+	check("TokenKeys", err)
+	check("AddTokenKey", store.AddTokenKey(ctx, newKey(1, noon)))
+	check("PruneTokens", store.PruneTokens(ctx, noon, noon))
+	check("Ready", store.Ready(ctx))
+
+	wantRoom(t, store, room)
+	wantLogging(t, store, lc)
+
+	// Contexts that end at any moment of a write leave the store whole and going.
+	var wg sync.WaitGroup
+	for i := range 200 {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*20*time.Microsecond)
+			defer cancel()
+			room := newRoom(home, i)
+			if store.CreateRoom(ctx, room) == nil {
+				wantStored(t, store, room)
+			}
+		})
+	}
+	wg.Wait()
+	createRoom(t, store, newRoom(home, 3))
+}
+
+// wantStored is wantRoom for goroutines that are not the test's own.
+func wantStored(t *testing.T, store chat.Store, want chat.Room) {
+	got, err := store.Room(t.Context(), want.ARN)
+	if err != nil {
+		t.Errorf("Room(%s): %v", want.ARN, err)
+	} else if diff := cmp.Diff(got, want, same); diff != "" {
+		t.Errorf("Room(%s): got -, want +\n%s", want.ARN, diff)
+	}
+}

@@ -1,0 +1,97 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"parlor/internal/chat"
+)
+
+// pruneStep bounds how many marks one transaction forgets: about a millisecond's work.
+const pruneStep = 200
+
+// SpendToken implements [chat.Store].
+func (s *Store) SpendToken(ctx context.Context, id chat.TokenID, until time.Time) (bool, error) {
+	// Rounded up, so that the mark is not forgotten a fraction early.
+	untilUS := micros(until.Add(time.Microsecond - 1))
+	first := false
+	err := s.engine.write(ctx, func(q *session) error {
+		n, err := q.exec(sqlSpendToken, id[:], untilUS)
+		if err != nil {
+			return fmt.Errorf("mark a token as used: %w", err)
+		}
+		if first = n == 1; first {
+			return nil
+		}
+		if _, err := q.exec(sqlKeepSpentToken, id[:], untilUS); err != nil {
+			return fmt.Errorf("keep a used token's mark: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return false, err // first may belong to another goroutine still
+	}
+	return first, nil
+}
+
+// TokenKeys implements [chat.Store].
+func (s *Store) TokenKeys(ctx context.Context) ([]chat.TokenKey, error) {
+	var keys []chat.TokenKey
+	err := s.engine.read(ctx, func(q *session) error {
+		return q.rows(sqlSelectTokenKeys, nil, func(rows *sql.Rows) error {
+			var key chat.TokenKey
+			var createdUS int64
+			if err := rows.Scan(&key.ID, &createdUS, &key.Secret); err != nil {
+				return err
+			}
+			key.Created = fromMicros(createdUS)
+			keys = append(keys, key)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the token keys: %w", err)
+	}
+	return keys, nil
+}
+
+// AddTokenKey implements [chat.Store].
+func (s *Store) AddTokenKey(ctx context.Context, key chat.TokenKey) error {
+	return s.engine.write(ctx, func(q *session) error {
+		if _, err := q.exec(sqlInsertTokenKey, int64(key.ID), micros(key.Created), key.Secret); err != nil {
+			return fmt.Errorf("insert token key %d: %w", key.ID, err)
+		}
+		return nil
+	})
+}
+
+// PruneTokens implements [chat.Store].
+func (s *Store) PruneTokens(ctx context.Context, keysBefore, now time.Time) error {
+	if _, err := s.remove(ctx, sqlDeleteTokenKeys, micros(keysBefore)); err != nil {
+		return fmt.Errorf("forget old token keys: %w", err)
+	}
+	for {
+		n, err := s.remove(ctx, sqlDeleteSpentTokens, micros(now), pruneStep)
+		if err != nil {
+			return fmt.Errorf("forget used tokens: %w", err)
+		}
+		if n < pruneStep {
+			return nil
+		}
+	}
+}
+
+// remove runs one deletion and returns how many rows went.
+func (s *Store) remove(ctx context.Context, text string, args ...any) (int64, error) {
+	var removed int64
+	err := s.engine.write(ctx, func(q *session) (err error) {
+		removed, err = q.exec(text, args...)
+		return err
+	})
+	if err != nil {
+		return 0, err // removed may belong to another goroutine still
+	}
+	return removed, nil
+}

@@ -33,11 +33,12 @@ func (w *wheel) schedule(s *session, due time.Time) {
 		return
 	}
 	w.unlink(s)
-	if due.After(s.core.Expires) {
-		due = s.core.Expires
+	latest := s.core.Expires
+	if e := s.ending.Load(); e != nil {
+		latest = e.deadline
 	}
-	if e := s.ending.Load(); e != nil && due.After(e.deadline) {
-		due = e.deadline
+	if due.After(latest) {
+		due = latest
 	}
 	// Rounded up: never before its time.
 	ticks := min(max(int((due.Sub(w.base)+wheelTick-1)/wheelTick), 0), wheelSlots-1)

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 )
 
@@ -25,7 +26,15 @@ func openSession(ctx context.Context, db *sql.DB) (*session, error) {
 	return &session{conn: conn, prepared: map[string]*sql.Stmt{}}, nil
 }
 
-func (s *session) close() error { return s.conn.Close() }
+// close gives the connection back. Its statements go first: SQLite keeps a connection
+// that has some open in secret, and its files with it.
+func (s *session) close() error {
+	var errs []error
+	for _, stmt := range s.prepared {
+		errs = append(errs, stmt.Close())
+	}
+	return errors.Join(append(errs, s.conn.Close())...)
+}
 
 // prepare returns the prepared form of a statement. Statements are few and constant,
 // so they stay prepared as long as the connection.

@@ -59,13 +59,14 @@ type Gateway struct {
 
 	wheel   *wheel
 	workers []*worker
-	// running counts goroutines: one for each session, and one for each session that
-	// waits for its socket.
+	// running counts users of rooms (handshakes, then sessions), and goroutines that
+	// wait for a session's socket.
 	running sync.WaitGroup
 
 	mu       sync.Mutex
 	rooms    map[chat.ARN]*room
-	draining bool
+	draining bool // no new sessions
+	stopped  bool // and none at all
 }
 
 // New returns a Gateway that works once Run is called.
@@ -87,8 +88,8 @@ func New(c Config) *Gateway {
 }
 
 // Run does the gateway's work until ctx ends, then drops the sessions that are left
-// and returns when everything it started has ended. The HTTP server that calls
-// ServeHTTP must have been shut down by then.
+// and returns when everything it started has ended. Nobody may publish any more by
+// then but the sessions themselves.
 func (g *Gateway) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -99,15 +100,18 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	own.Wait()
-	for _, s := range g.close() {
+	g.mu.Lock()
+	g.stopped = true
+	g.mu.Unlock()
+	for _, s := range g.refuse() {
 		s.drop(causeShutdown)
 	}
 	g.running.Wait()
 	return nil
 }
 
-// close refuses sessions from now on and returns those that are there.
-func (g *Gateway) close() []*session {
+// refuse lets no more sessions in and returns those that are there.
+func (g *Gateway) refuse() []*session {
 	g.mu.Lock()
 	g.draining = true
 	rooms := make([]*room, 0, len(g.rooms))
@@ -127,7 +131,7 @@ func (g *Gateway) close() []*session {
 // the SDKs connect again, to another node. It returns when all are gone or ctx ends.
 func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
 	start := time.Now()
-	for sessions := g.close(); len(sessions) > 0; sessions = g.close() {
+	for sessions := g.refuse(); len(sessions) > 0; sessions = g.refuse() {
 		for i, s := range sessions {
 			due := start.Add(window * time.Duration(i) / time.Duration(len(sessions)))
 			if !sleep(ctx, time.Until(due)) {
@@ -186,6 +190,7 @@ func (g *Gateway) enter(ctx context.Context, arn chat.ARN) (*room, error) {
 		g.rooms[arn] = r
 	}
 	r.users++
+	g.running.Add(1)
 	g.mu.Unlock()
 	if !found {
 		g.subscribe(ctx, r)
@@ -220,6 +225,7 @@ func (g *Gateway) subscribe(ctx context.Context, r *room) {
 
 // leave gives up what enter gave. The last user takes the room away.
 func (g *Gateway) leave(r *room) {
+	defer g.running.Done()
 	g.mu.Lock()
 	r.users--
 	last := r.users == 0
@@ -235,6 +241,18 @@ func (g *Gateway) leave(r *room) {
 		r.cancel()
 	}
 	g.service.ForgetRoom(r.arn)
+}
+
+// seat gives a session its place in its room. One that comes when the gateway has
+// stopped is dropped: nobody else would.
+func (g *Gateway) seat(s *session, deflate bool) {
+	s.room.join(s, deflate)
+	g.mu.Lock()
+	stopped := g.stopped
+	g.mu.Unlock()
+	if stopped {
+		s.drop(causeShutdown)
+	}
 }
 
 // isUpgrade reports whether a request asks for a WebSocket.

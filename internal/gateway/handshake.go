@@ -70,13 +70,13 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (status int, mes
 	// The session is seated before the client hears of it, so that it misses nothing
 	// after; the writer flag is ours until the client did.
 	s.writing.Store(busy)
-	room.join(s, deflate)
+	g.seat(s, deflate)
 	conn.SetWriteDeadline(time.Now().Add(handshakeTimeout))
 	if _, err := conn.Write(accept(key, token, deflate)); err != nil {
 		s.drop(causeClient)
 	}
 	conn.SetWriteDeadline(time.Time{})
-	g.running.Go(func() { s.run(pipelined) })
+	go s.run(pipelined) // counted since it entered the room
 	return http.StatusSwitchingProtocols, ""
 }
 

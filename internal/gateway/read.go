@@ -28,6 +28,7 @@ const (
 // session apart.
 func (s *session) run(pipelined []byte) {
 	g := s.gateway
+	defer g.leave(s.room)
 	g.metrics.connections.Inc()
 	s.write(false) // the handshake held the writer flag
 
@@ -48,7 +49,6 @@ func (s *session) run(pipelined []byte) {
 	s.conn.Close()
 	g.wheel.remove(s)
 	s.room.leave(s)
-	g.leave(s.room)
 	why := *s.closed.Load()
 	g.metrics.connections.Dec()
 	g.metrics.ended.WithLabelValues(string(why)).Inc()

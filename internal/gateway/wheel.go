@@ -140,7 +140,7 @@ func (s *session) look(now time.Time) time.Time {
 	}
 	interval := s.gateway.pingInterval
 	heard := time.Unix(0, s.heard.Load())
-	if heard.After(s.pinged) {
+	if !heard.Before(s.pinged) {
 		s.unanswered = 0
 	}
 	next := heard.Add(interval)

@@ -1,7 +1,6 @@
 package awsapi
 
 import (
-	"errors"
 	"math"
 	"reflect"
 	"strconv"
@@ -27,24 +26,27 @@ const maxDepth = 100
 // union marks a shape of which exactly one member is set.
 type union interface{ isUnion() }
 
-// errSyntax is a body that is not JSON; its text says no more, since the position is
-// of no use to a program and the content must not travel.
-var errSyntax = errors.New("The request body is not valid JSON.")
+// What may be wrong with a body as a whole. The texts do not say where: the position
+// is of no use to a program and the content must not travel.
+var (
+	errSyntax = serialization("The request body is not valid JSON.")
+	errUTF8   = serialization("The request body is not valid UTF-8.")
+	errDepth  = serialization("The request body is nested too deeply.")
+)
 
-// errType is a member of the wrong JSON type.
-type errType struct{ member, want string }
-
-func (e errType) Error() string {
-	if e.member == "" {
-		return "The request body must be " + e.want + "."
+// wrongType is the error for a member of the wrong JSON type.
+func wrongType(member, want string) *apiError {
+	if member == "" {
+		return serialization("The request body must be " + want + ".")
 	}
-	return "Request member " + e.member + " must be " + e.want + "."
+	return serialization("Request member " + member + " must be " + want + ".")
 }
 
-// decodeJSON reads body into the struct that into points to.
+// decodeJSON reads body into the struct that into points to. Its errors are
+// SerializationExceptions.
 func decodeJSON(body []byte, into any) error {
 	if !utf8.Valid(body) {
-		return errors.New("The request body is not valid UTF-8.")
+		return errUTF8
 	}
 	d := decoder{in: body}
 	d.space()
@@ -107,7 +109,7 @@ func (d *decoder) mistyped(member, want string, depth int) error {
 	if err := d.skip(depth); err != nil {
 		return err
 	}
-	return errType{member, want}
+	return wrongType(member, want)
 }
 
 // members calls each for every member of the object that is next, with the decoder at
@@ -175,7 +177,7 @@ func (d *decoder) structure(member string, into reflect.Value, depth int) error 
 			if err := d.skip(depth + 1); err != nil {
 				return err
 			}
-			return errors.New("Request member " + member + " has an unknown member.")
+			return wrongType(member, "an object without unknown members")
 		}
 		return d.skip(depth + 1)
 	})
@@ -190,7 +192,7 @@ func (d *decoder) structure(member string, into reflect.Value, depth int) error 
 			}
 		}
 		if set != 1 {
-			return errType{member, "an object with exactly one member"}
+			return wrongType(member, "an object with exactly one member")
 		}
 	}
 	return nil
@@ -267,7 +269,7 @@ func (d *decoder) integer(member string, depth int) (int32, error) {
 	// these are not JSON.
 	n, err := strconv.ParseInt(string(d.in[start:d.at]), 10, 64)
 	if err != nil || n < math.MinInt32 || n > math.MaxInt32 {
-		return 0, errType{member, want}
+		return 0, wrongType(member, want)
 	}
 	return int32(n), nil
 }
@@ -351,7 +353,7 @@ func (d *decoder) hex4() rune {
 // skip passes over one value of any kind.
 func (d *decoder) skip(depth int) error {
 	if depth > maxDepth {
-		return errors.New("The request body is nested too deeply.")
+		return errDepth
 	}
 	switch c := d.peek(); {
 	case c == '"':

@@ -51,8 +51,9 @@ const (
 // IVS-MODEL: ResourceType
 const resourceTypeRoom = "ROOM"
 
-func serialization(err error) *apiError {
-	return &apiError{Status: http.StatusBadRequest, Name: "SerializationException", Message: err.Error()}
+// serialization is the error for a request that cannot be read, whatever it asks.
+func serialization(message string) *apiError {
+	return &apiError{Status: http.StatusBadRequest, Name: "SerializationException", Message: message}
 }
 
 func errInternal() *apiError {

@@ -180,7 +180,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, &apiError{Status: http.StatusRequestEntityTooLarge, Name: "RequestEntityTooLargeException", Message: tooLargeText}
 	}
-	return nil, serialization(errors.New(unreadableText))
+	return nil, serialization(unreadableText)
 }
 
 // isJSON reports whether a Content-Type may stand over a body. None may, and so may

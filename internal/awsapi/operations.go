@@ -2,7 +2,6 @@ package awsapi
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -65,11 +64,11 @@ func op[In, Out any](name string, success int, serve func(context.Context, *call
 			input := new(In)
 			if hasBody && len(from.body) > 0 {
 				if err := decodeJSON(from.body, input); err != nil {
-					return nil, serialization(err)
+					return nil, err
 				}
 			}
 			if err := from.outsideBody(reflect.ValueOf(input).Elem()); err != nil {
-				return nil, serialization(err)
+				return nil, err
 			}
 			return serve(ctx, c, input)
 		},
@@ -86,11 +85,11 @@ func (s source) outsideBody(into reflect.Value) error {
 		if name := tag.Get("query"); name != "" {
 			query, err := url.ParseQuery(s.query)
 			if err != nil {
-				return errors.New(queryText)
+				return serialization(queryText)
 			}
 			for _, value := range query[name] {
 				if !utf8.ValidString(value) {
-					return errors.New(queryText)
+					return serialization(queryText)
 				}
 			}
 			into.Field(i).Set(reflect.ValueOf(query[name]))

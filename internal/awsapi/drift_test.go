@@ -1,0 +1,132 @@
+package awsapi
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/ivschat"
+	"github.com/aws/aws-sdk-go-v2/service/ivschat/types"
+)
+
+// unionMembers are the SDK's types for the members of a union: reflection cannot list
+// what implements an interface.
+var unionMembers = map[reflect.Type]map[string]reflect.Type{
+	reflect.TypeFor[types.DestinationConfiguration](): {
+		"s3":             reflect.TypeFor[types.S3DestinationConfiguration](),
+		"cloudWatchLogs": reflect.TypeFor[types.CloudWatchLogsDestinationConfiguration](),
+		"firehose":       reflect.TypeFor[types.FirehoseDestinationConfiguration](),
+	},
+}
+
+// TestNoShapeDrift holds our shapes against the SDK's, both ways: an operation or a
+// member that either side lacks fails, and so does a member of another type.
+func TestNoShapeDrift(t *testing.T) {
+	byName := map[string]operation{}
+	for _, o := range operations {
+		byName[o.name] = o
+	}
+	client := reflect.TypeFor[*ivschat.Client]()
+	known := 0
+	for i := range client.NumMethod() {
+		method := client.Method(i)
+		if method.Name == "Options" {
+			continue
+		}
+		known++
+		o, ok := byName[method.Name]
+		if !ok {
+			t.Errorf("operation %s is missing", method.Name)
+			continue
+		}
+		compareShapes(t, method.Name+" input", o.in, method.Type.In(2).Elem())
+		compareShapes(t, method.Name+" output", o.out, method.Type.Out(0).Elem())
+	}
+	if len(operations) != known {
+		t.Errorf("%d operations, the SDK has %d", len(operations), known)
+	}
+}
+
+func compareShapes(t *testing.T, at string, ours, sdk reflect.Type) {
+	t.Helper()
+	got, want := ourMembers(ours), sdkMembers(sdk)
+	for name := range got {
+		if _, ok := want[name]; !ok {
+			t.Errorf("%s: the SDK has no member %s", at, name)
+		}
+	}
+	for name, sdkType := range want {
+		ourType, ok := got[name]
+		if !ok {
+			t.Errorf("%s: member %s is missing", at, name)
+			continue
+		}
+		compareTypes(t, at+"."+name, ourType, sdkType)
+	}
+}
+
+func compareTypes(t *testing.T, at string, ours, sdk reflect.Type) {
+	t.Helper()
+	ours, sdk = indirect(ours), indirect(sdk)
+	got, want := kind(ours), kind(sdk)
+	if want == "time" {
+		want = "string" // ISO 8601 on the wire
+	}
+	if got != want {
+		t.Errorf("%s: got %s, want %s", at, got, want)
+		return
+	}
+	switch got {
+	case "struct":
+		compareShapes(t, at, ours, sdk)
+	case "list", "map":
+		compareTypes(t, at+"[]", ours.Elem(), sdk.Elem())
+	}
+}
+
+func indirect(t reflect.Type) reflect.Type {
+	if t.Kind() == reflect.Pointer {
+		return t.Elem()
+	}
+	return t
+}
+
+func kind(t reflect.Type) string {
+	switch {
+	case t.String() == "time.Time":
+		return "time"
+	case t.Kind() == reflect.Int32 || t.Kind() == reflect.Int:
+		return "integer"
+	case t.Kind() == reflect.Slice:
+		return "list"
+	case t.Kind() == reflect.Interface: // a union
+		return "struct"
+	}
+	return t.Kind().String()
+}
+
+func ourMembers(t reflect.Type) map[string]reflect.Type {
+	out := map[string]reflect.Type{}
+	for _, field := range reflect.VisibleFields(t) {
+		for _, tag := range []string{"json", "label", "query"} {
+			if name, _, _ := strings.Cut(field.Tag.Get(tag), ","); name != "" {
+				out[name] = field.Type
+			}
+		}
+	}
+	return out
+}
+
+func sdkMembers(t reflect.Type) map[string]reflect.Type {
+	if members, ok := unionMembers[t]; ok {
+		return members
+	}
+	out := map[string]reflect.Type{}
+	for i := range t.NumField() {
+		field := t.Field(i)
+		if field.Name != "ResultMetadata" && field.IsExported() {
+			out[strings.ToLower(field.Name[:1])+field.Name[1:]] = field.Type
+		}
+	}
+	return out
+}

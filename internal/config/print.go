@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,13 +19,22 @@ func (c *Config) YAML() string {
 		if d, ok := value.(time.Duration); ok {
 			value = short(d)
 		}
-		text, err := yaml.Marshal(value)
-		if err != nil {
-			panic("config: print " + f.Name + ": " + err.Error()) // strings and booleans always can be
-		}
-		fmt.Fprintf(&b, "%s: %s\n", f.Name, strings.TrimSpace(string(text)))
+		fmt.Fprintf(&b, "%s: %s\n", f.Name, scalar(value))
 	}
 	return b.String()
+}
+
+// scalar is a value as YAML. Digits are quoted: an account is not a number to other
+// readers either.
+func scalar(value any) string {
+	if s, ok := value.(string); ok && strings.Trim(s, "0123456789") == "" {
+		return strconv.Quote(s)
+	}
+	text, err := yaml.Marshal(value)
+	if err != nil {
+		panic("config: print: " + err.Error()) // strings and booleans always can be
+	}
+	return strings.TrimSpace(string(text))
 }
 
 // Reference is the text of docs/config.md.

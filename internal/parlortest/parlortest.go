@@ -1,0 +1,94 @@
+// Package parlortest runs a whole Parlor server inside a test: what a client of the
+// test meets is what it would meet in production, but for the process.
+//
+// A server listens on a free port of 127.0.0.1, keeps its data in a directory of the
+// test, and is stopped when the test ends, which fails if the stop was not clean.
+package parlortest
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ivschat"
+
+	"parlor/internal/config"
+	"parlor/internal/server"
+)
+
+// What [Server.Client] signs with.
+const (
+	Account = "123456789012"
+	Region  = "us-west-2"
+)
+
+// Server is a running server.
+type Server struct {
+	URL          string // of the control plane, without a slash at its end
+	WebSocketURL string // of the messaging API
+	Data         string // its data directory
+
+	stop func()
+}
+
+// Start runs a server as parlor dev would, until the test ends. Options change its
+// configuration. Warnings and worse go to the test's log.
+func Start(t testing.TB, options ...func(*config.Config)) *Server {
+	t.Helper()
+	c := config.Default(config.Dev)
+	c.Listen = "127.0.0.1:0"
+	c.LogLevel = "warn"
+	for _, option := range options {
+		option(&c)
+	}
+	if c.Data == "" {
+		c.Data = t.TempDir()
+	}
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := server.New(c, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: c.Level()})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	address := s.Addr().String()
+	running := &Server{
+		URL:          "http://" + address,
+		WebSocketURL: "ws://" + address,
+		Data:         c.Data,
+		stop: sync.OnceFunc(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("the server stopped with: %v", err)
+			}
+		}),
+	}
+	t.Cleanup(running.stop)
+	return running
+}
+
+// Stop stops the server before the test ends, and returns when it has: another may
+// then be started on its Data.
+func (s *Server) Stop() { s.stop() }
+
+// Client returns the official SDK's client for the server, with credentials of
+// [Account] in [Region].
+func (s *Server) Client(t testing.TB) *ivschat.Client {
+	t.Helper()
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil
+	t.Cleanup(transport.CloseIdleConnections)
+	return ivschat.New(ivschat.Options{
+		Region:       Region,
+		BaseEndpoint: aws.String(s.URL),
+		Credentials:  credentials.NewStaticCredentialsProvider(Account, "secret", ""),
+		HTTPClient:   &http.Client{Transport: transport},
+	})
+}

@@ -92,6 +92,16 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
+// forget empties everything, so that a long run of a fuzz target stays small.
+func (f *fixture) forget() {
+	clear(f.store.rooms)
+	clear(f.store.lcs)
+	f.broker.published = nil
+	f.logged.mu.Lock()
+	defer f.logged.mu.Unlock()
+	f.logged.b.Reset()
+}
+
 // newRequest is a signed request as an SDK would send it.
 func newRequest(method, target, body string) *http.Request {
 	var reader io.Reader

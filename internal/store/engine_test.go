@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -56,6 +57,38 @@ func plan(t *testing.T, s *Store, text string, args []any) string {
 	return strings.Join(steps, "\n")
 }
 
+func TestTags(t *testing.T) {
+	for name, tags := range map[string]map[string]string{
+		"none":        {},
+		"one":         {"a": "b"},
+		"several":     {"a": "b", "c": "d", "e": "f"},
+		"empty":       {"": "", "a": ""},
+		"punctuation": {":": ":", ",": ",", "{": "}", "a,": ":b", "}": "{}"},
+		"quotes":      {`"`: `":"`, `\`: `\"`, `a":"b`: `,"`},
+		"escapes":     {"<&>": "\u2028\x00\n"},
+		"code points": {"žluť": "鬼滅 👩‍👧"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text, err := encodeTags(tags)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := decodeTags(text)
+			if err != nil || !maps.Equal(got, tags) {
+				t.Errorf("decodeTags(%s): got %q, error %v, want %q", text, got, err, tags)
+			}
+			if plain, ok := decodePlainTags(text); ok && !maps.Equal(plain, tags) {
+				t.Errorf("decodePlainTags(%s): got %q, want %q", text, plain, tags)
+			}
+		})
+	}
+	for _, text := range []string{"", "{", `{"a`, `{"a":`, `{"a":"b`, `{"a":"b"`, `{"a":1}`, `[]`, `null]`, `{"a":"b"}}`} {
+		if got, err := decodeTags(text); err == nil {
+			t.Errorf("decodeTags(%s): got %q, want an error", text, got)
+		}
+	}
+}
+
 // TestPlans: each list starts at its cursor in an index that has its order; nothing is
 // sorted, nothing skipped. So a page costs the same at any depth.
 func TestPlans(t *testing.T) {
@@ -67,6 +100,8 @@ func TestPlans(t *testing.T) {
 		byLoggingIndex = "SEARCH l USING COVERING INDEX room_logging_by_update (account=? AND region=? AND logging_configuration_id=? AND (update_us,room_id)<(?,?))\n" +
 			"SEARCH r USING INDEX sqlite_autoindex_rooms_1 (account=? AND region=? AND id=?)"
 	)
+	const byNameThenLogging = byNameIndex + "\n" +
+		"SEARCH l EXISTS USING COVERING INDEX sqlite_autoindex_room_logging_1 (account=? AND region=? AND room_id=? AND logging_configuration_id=?)"
 	lc := numbered(chat.KindLoggingConfiguration, 1)
 	for _, test := range []struct {
 		filter chat.RoomFilter
@@ -77,9 +112,9 @@ func TestPlans(t *testing.T) {
 		{chat.RoomFilter{HandlerURI: "u"}, byHandlerIndex},
 		{chat.RoomFilter{LoggingConfiguration: lc}, byLoggingIndex},
 		{chat.RoomFilter{Name: "n", HandlerURI: "u"}, byNameIndex},
-		{chat.RoomFilter{Name: "n", LoggingConfiguration: lc}, byLoggingIndex},
+		{chat.RoomFilter{Name: "n", LoggingConfiguration: lc}, byNameThenLogging},
 		{chat.RoomFilter{HandlerURI: "u", LoggingConfiguration: lc}, byLoggingIndex},
-		{chat.RoomFilter{Name: "n", HandlerURI: "u", LoggingConfiguration: lc}, byLoggingIndex},
+		{chat.RoomFilter{Name: "n", HandlerURI: "u", LoggingConfiguration: lc}, byNameThenLogging},
 	} {
 		text, args, _ := roomQuery(scope, test.filter, chat.Cursor{}, 50)
 		if got := plan(t, s, text, args); got != test.want {
@@ -99,6 +134,35 @@ func TestPlans(t *testing.T) {
 	}
 	if got := plan(t, s, sqlDeleteSpentTokens, []any{1, 1}); strings.Contains(got, "SCAN spent_tokens") || strings.Contains(got, "TEMP B-TREE") {
 		t.Errorf("delete spent tokens: got %s, want no scan and no sort", got)
+	}
+}
+
+// TestPragmas: what durability and the split of connections rest on is switched on.
+func TestPragmas(t *testing.T) {
+	s := openStore(t)
+	pragma := func(q *session, name string) string {
+		t.Helper()
+		var value string
+		if _, err := q.row("PRAGMA "+name, nil, &value); err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
+	reader := <-s.engine.readers
+	defer func() { s.engine.readers <- reader }()
+	for _, test := range []struct {
+		connection *session
+		pragma     string
+		want       string
+	}{
+		{s.engine.writer.session, "journal_mode", "wal"},
+		{s.engine.writer.session, "synchronous", "2"},
+		{s.engine.writer.session, "foreign_keys", "1"},
+		{reader, "query_only", "1"},
+	} {
+		if got := pragma(test.connection, test.pragma); got != test.want {
+			t.Errorf("%s: got %s, want %s", test.pragma, got, test.want)
+		}
 	}
 }
 

@@ -88,9 +88,9 @@ const (
 // region, update time and id to start below, limit, then one for each filter of the
 // set in the order of the constants.
 //
-// Each reads one index from the cursor on, in order: that of the logging configuration
-// if asked for, else of the name, else of the handler, else of the scope. The other
-// filters of a set look at the rows that come by.
+// Each reads one index from the cursor on, in order: that of the name if asked for, which
+// is likely to leave the fewest, else of the logging configuration, else of the handler,
+// else of the scope. The other filters of a set look at the rows that come by.
 var sqlListRooms = func() (texts [allFilters]string) {
 	for filters := range texts {
 		texts[filters] = listRooms(filters)
@@ -100,7 +100,7 @@ var sqlListRooms = func() (texts [allFilters]string) {
 
 func listRooms(filters int) string {
 	from, scope, at := `rooms r`, `r.account = $1 AND r.region = $2`, `r.update_us, r.id`
-	if filters&byLogging != 0 {
+	if filters&(byName|byLogging) == byLogging {
 		// CROSS JOIN is what keeps SQLite from turning the two tables round.
 		from = `room_logging l CROSS JOIN rooms r`
 		scope = `l.account = $1 AND l.region = $2 AND r.account = l.account AND r.region = l.region AND r.id = l.room_id`
@@ -108,22 +108,27 @@ func listRooms(filters int) string {
 	}
 	where := []string{scope, `(` + at + `) < ($3, $4)`}
 	parameter := 5
-	equals := func(column string) {
+	equals := func(condition string) {
 		parameter++
-		where = append(where, fmt.Sprintf("%s = $%d", column, parameter))
+		where = append(where, fmt.Sprintf(condition, parameter))
 	}
 	if filters&byName != 0 {
-		equals(`r.name`)
-		where = append(where, `r.name <> ''`) // what the partial index asks for
+		equals(`r.name = $%d AND r.name <> ''`) // the second is what the partial index asks for
 	}
 	switch {
-	case filters&(byHandler|byName) == byHandler|byName:
-		equals(`COALESCE(r.handler_uri, '')`) // no index fits this: the name's is better
-	case filters&byHandler != 0:
-		equals(`r.handler_uri`)
+	case filters&byHandler == 0:
+	case filters == byHandler:
+		equals(`r.handler_uri = $%d`)
+	default:
+		equals(`COALESCE(r.handler_uri, '') = $%d`) // fits no index: another one is in use
 	}
-	if filters&byLogging != 0 {
-		equals(`l.logging_configuration_id`)
+	switch {
+	case filters&byLogging == 0:
+	case filters&byName == 0:
+		equals(`l.logging_configuration_id = $%d`)
+	default:
+		equals(`EXISTS (SELECT 1 FROM room_logging l WHERE l.account = r.account AND l.region = r.region ` +
+			`AND l.room_id = r.id AND l.logging_configuration_id = $%d)`)
 	}
 	order := strings.ReplaceAll(at, ",", " DESC,") + ` DESC`
 	return `SELECT ` + roomColumns + ` FROM ` + from + ` WHERE ` + strings.Join(where, ` AND `) +

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"parlor/internal/chat"
@@ -60,10 +61,31 @@ func encodeTags(tags map[string]string) (string, error) {
 
 // decodeTags is the inverse of encodeTags. The result is never nil.
 func decodeTags(text string) (map[string]string, error) {
-	tags := map[string]string{}
-	if text == "{}" {
+	if tags, ok := decodePlainTags(text); ok {
 		return tags, nil
 	}
+	tags := map[string]string{}
 	err := json.Unmarshal([]byte(text), &tags)
 	return tags, err
+}
+
+// decodePlainTags decodes what encodeTags writes when no character needed an escape,
+// as nearly always. It is here for lists: encoding/json would take most of their time.
+func decodePlainTags(text string) (tags map[string]string, ok bool) {
+	rest, ok := strings.CutPrefix(text, "{")
+	if !ok || strings.IndexByte(text, '\\') >= 0 {
+		return nil, false
+	}
+	tags = make(map[string]string, strings.Count(text, `":"`))
+	for rest != "}" {
+		var key, value string
+		if key, rest, ok = strings.Cut(strings.TrimPrefix(rest, ","), `":"`); !ok || key == "" || key[0] != '"' {
+			return nil, false
+		}
+		if value, rest, ok = strings.Cut(rest, `"`); !ok {
+			return nil, false
+		}
+		tags[key[1:]] = value
+	}
+	return tags, true
 }

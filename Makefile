@@ -1,0 +1,83 @@
+# Parlor's tasks. make help lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := -s -w -X parlor/internal/server.version=$(VERSION)
+MAX_BINARY_MB := 45
+
+FUZZTIME ?= 60s
+SOAKCOUNT ?= 20
+
+JS := internal/parlortest/testdata/js/package.json
+# The packages that have load tests, which the race detector would slow down.
+LOAD = $(shell grep -rl --include='*_test.go' '^func TestLoad' . | xargs -r -n1 dirname | sort -u)
+
+.PHONY: help run build test deps check bench fuzz soak clean
+
+help: ## list the tasks
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+run: build ## start a development server (ARGS='--listen 127.0.0.1:0')
+	@exec bin/parlor dev $(ARGS)
+
+build: ## build bin/parlor, one static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/parlor ./cmd/parlor
+
+test: deps ## run all tests; first install what they need, on Debian as root
+	go test -race -shuffle=on ./...
+	@if [ -n '$(LOAD)' ]; then set -x; go test -run '^TestLoad' -count=1 $(LOAD); fi
+
+# What the tests need beside Go. On Debian as root it is installed. Elsewhere what is
+# missing is named and its tests skip; under CI=true that is a failure.
+deps:
+	@wanted() { \
+	  command -v gcc >/dev/null || echo gcc libc6-dev; \
+	  node --version >/dev/null 2>&1 || echo nodejs; \
+	  npm --version >/dev/null 2>&1 || echo npm; \
+	  aws --version >/dev/null 2>&1 || echo awscli; \
+	  python3 -c 'import boto3' 2>/dev/null || /usr/bin/python3 -c 'import boto3' 2>/dev/null || echo python3-boto3; \
+	}; \
+	packages=$$(wanted | xargs); \
+	if [ -n "$$packages" ] && [ -f /etc/debian_version ] && [ "$$(id -u)" = 0 ]; then \
+	  echo "installing $$packages"; \
+	  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$packages; } >/dev/null || true; \
+	  packages=$$(wanted | xargs); \
+	fi; \
+	if npm --version >/dev/null 2>&1 && ! cmp -s $(JS) .cache/node/installed.json; then \
+	  echo 'installing the JavaScript clients into .cache/node'; \
+	  mkdir -p .cache/node; cp $(JS) .cache/node/package.json; \
+	  (cd .cache/node && npm install --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error) && cp $(JS) .cache/node/installed.json || true; \
+	fi; \
+	cmp -s $(JS) .cache/node/installed.json || packages="$$packages the-npm-packages-of-$(JS)"; \
+	if [ -n "$$packages" ]; then \
+	  echo "Missing, so some tests cannot run: $$packages" >&2; \
+	  [ "$${CI:-}" != true ]; \
+	fi
+
+check: ## gofmt, vet, staticcheck, a tidy go.mod, a static build of bounded size
+	@unformatted=$$(gofmt -l *.go cmd internal); [ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted"; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	go mod tidy -diff
+	@$(MAKE) --no-print-directory build
+	@bytes=$$(wc -c <bin/parlor); echo "bin/parlor: $$((bytes / 1000000)) MB"; \
+	[ $$bytes -le $$(($(MAX_BINARY_MB) * 1000000)) ] || { echo "more than $(MAX_BINARY_MB) MB"; exit 1; }
+
+bench: ## run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## run every fuzz target for FUZZTIME
+	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file name; do \
+	  echo "$$(dirname "$$file") $${name#func }"; \
+	  go test -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null; \
+	done
+
+soak: ## run the tests SOAKCOUNT times, for what fails rarely
+	go test -race -shuffle=on -count=$(SOAKCOUNT) -timeout 0 ./...
+	@if [ -n '$(LOAD)' ]; then set -x; go test -run '^TestLoad' -count=$(SOAKCOUNT) -timeout 0 $(LOAD); fi
+
+clean: ## remove what was built and installed here
+	rm -rf bin .cache

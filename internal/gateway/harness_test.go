@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,6 +38,7 @@ type nodeOptions struct {
 	compression   bool
 	tokenLifetime time.Duration
 	log           io.Writer
+	sendBuffer    int // bytes that the server's sockets hold
 }
 
 var scope = chat.Scope{Region: "us-west-2", Account: "123456789012"}
@@ -67,7 +69,16 @@ func startNode(t *testing.T, o nodeOptions) *node {
 		n.dial = func(ctx context.Context, _, _ string) (net.Conn, error) { return pipes.dial(ctx) }
 	} else {
 		var err error
-		if listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		// Accepted connections inherit the listener's buffers.
+		config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+			if o.sendBuffer > 0 {
+				raw.Control(func(fd uintptr) {
+					err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF, o.sendBuffer)
+				})
+			}
+			return err
+		}}
+		if listener, err = config.Listen(t.Context(), "tcp", "127.0.0.1:0"); err != nil {
 			t.Fatal(err)
 		}
 		n.address = listener.Addr().String()

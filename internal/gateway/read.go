@@ -155,6 +155,11 @@ func (s *session) control(in *source, h ws.Header) (goodbye bool, err error) {
 	return false, nil // a pong says no more than that something was heard
 }
 
+// lastStatusCode is the largest code there is.
+//
+// RFC 6455 7.4.2
+const lastStatusCode = 4999
+
 // goodbye answers the client's close frame with one of the same code, or, where it
 // was the answer to ours, closes the connection.
 func (s *session) goodbye(payload []byte) error {
@@ -164,7 +169,7 @@ func (s *session) goodbye(payload []byte) error {
 		return &protocolError{ws.StatusProtocolError, "malformed close frame"}
 	case len(payload) >= 2:
 		code, reason := ws.ParseCloseFrameData(payload)
-		if err := ws.CheckCloseFrameData(code, reason); err != nil {
+		if err := ws.CheckCloseFrameData(code, reason); err != nil || code > lastStatusCode {
 			return &protocolError{ws.StatusProtocolError, "malformed close frame"}
 		}
 		answer = ws.NewCloseFrameBody(code, "")

@@ -200,6 +200,11 @@ func (s *session) write(patient bool) {
 			}
 			n, err := s.send(b, patient)
 			s.wrote(n)
+			if patient && n > 0 {
+				// A socket that takes more has a client behind it that reads, slow as it
+				// may be: its pong is behind all that it has yet to read.
+				s.heard.Store(time.Now().UnixNano())
+			}
 			if errors.Is(err, syscall.EAGAIN) {
 				s.stalled.Store(true)
 				s.gateway.running.Go(func() { s.write(true) })

@@ -1,0 +1,265 @@
+package gateway
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"parlor/internal/chat"
+)
+
+// publishTo shows an event of a chosen size.
+func (n *node) publishTo(room chat.ARN, name string, size int) {
+	n.t.Helper()
+	if _, err := n.service.SendEvent(n.t.Context(), room, name, map[string]string{"x": strings.Repeat("x", size)}); err != nil {
+		n.t.Error(err)
+	}
+}
+
+func TestPublicationsAreAppliedInTheirOrder(t *testing.T) {
+	for _, sessions := range []int{1, inlineSessions + 1} {
+		t.Run(fmt.Sprint(sessions, " sessions"), func(t *testing.T) {
+			n := startNode(t, nodeOptions{})
+			room := n.room(chat.RoomSpec{}).ARN
+			var clients []*client
+			for i := range sessions {
+				clients = append(clients, n.connect(room, fmt.Sprint(i)))
+			}
+			// Every publication twice, in any order, from many goroutines.
+			const count = 200
+			var wg sync.WaitGroup
+			for _, i := range rand.Perm(2 * count) {
+				wg.Go(func() {
+					number := i/2 + 1
+					n.gateway.Deliver(&chat.Publication{
+						Room:     room,
+						Kind:     chat.PublishEvent,
+						Frame:    fmt.Appendf(nil, `{"Type":"EVENT","Id":"%d"}`, number),
+						Accepted: time.Now(),
+						Position: chat.Position{Epoch: 1, Number: uint64(number)},
+					})
+				})
+			}
+			wg.Wait()
+			for i, c := range clients {
+				for number := 1; number <= count; number++ {
+					if got, want := c.next().ID, fmt.Sprint(number); got != want {
+						t.Fatalf("session %d: got %s, want %s", i, got, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestNewEpochStartsAnew(t *testing.T) {
+	n := startNode(t, nodeOptions{})
+	room := n.room(chat.RoomSpec{}).ARN
+	c := n.connect(room, "user")
+	for _, at := range []chat.Position{{Epoch: 1, Number: 1}, {Epoch: 1, Number: 2}, {Epoch: 3, Number: 7}, {Epoch: 1, Number: 3}, {Epoch: 3, Number: 8}} {
+		n.gateway.Deliver(&chat.Publication{Room: room, Kind: chat.PublishEvent, Position: at, Accepted: time.Now(),
+			Frame: fmt.Appendf(nil, `{"Type":"EVENT","Id":"%d.%d"}`, at.Epoch, at.Number)})
+	}
+	for _, want := range []string{"1.1", "1.2", "3.7", "3.8"} {
+		if got := c.next().ID; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+func TestPublicationsBeforeTheSubscriptionIsLive(t *testing.T) {
+	g := &Gateway{workers: []*worker{newWorker()}}
+	r := newRoom(g, chat.ARN{})
+	frame := func(number uint64) *chat.Publication {
+		return &chat.Publication{Kind: chat.PublishEvent, Frame: fmt.Append(nil, number), Position: chat.Position{Epoch: 1, Number: number}}
+	}
+	for _, number := range []uint64{7, 5, 6, 8} {
+		r.deliver(frame(number))
+	}
+	start := r.plain.cursorAtEnd()
+	r.goLive(chat.Position{Epoch: 1, Number: 5})
+	r.deliver(frame(9))
+	var want []byte
+	for _, number := range []string{"6", "7", "8", "9"} {
+		want = appendFrame(want, ws.OpText, []byte(number))
+	}
+	if got := start.pending(^uint64(0)); !bytes.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestSlowReaderIsDropped has one client stop reading while others go on.
+func TestSlowReaderIsDropped(t *testing.T) {
+	for _, others := range []int{3, inlineSessions + 3} {
+		t.Run(fmt.Sprint(others, " others"), func(t *testing.T) {
+			n := startNode(t, nodeOptions{sendBuffer: 16 << 10})
+			room := n.room(chat.RoomSpec{}).ARN
+			slow := n.connectRaw(room, "slow")
+			slow.conn.(interface{ SetReadBuffer(int) error }).SetReadBuffer(4 << 10)
+			var wg sync.WaitGroup
+			const events, size = 200, 8000 // more than the sockets hold, and the log
+			for i := range others {
+				c := n.connect(room, fmt.Sprint(i))
+				wg.Go(func() {
+					for number := range events {
+						f, err := c.read(30 * time.Second)
+						if err != nil || f.EventName != fmt.Sprint(number) {
+							t.Errorf("session %d, event %d: got %q %v", i, number, f.EventName, err)
+							return
+						}
+					}
+				})
+			}
+			ended := n.gateway.metrics.ended.WithLabelValues(string(causeSlow))
+			for number := range events {
+				n.publishTo(room, fmt.Sprint(number), size)
+				// Let the others read: they are not the slow ones.
+				for n.lag(room, "slow") > maxLag/2 {
+					time.Sleep(time.Millisecond)
+				}
+			}
+			wg.Wait()
+			if got := testutil.ToFloat64(ended); got != 1 {
+				t.Errorf("slow sessions: got %v, want 1", got)
+			}
+			if got := testutil.ToFloat64(n.gateway.metrics.connections); got != float64(others) {
+				t.Errorf("connections: got %v, want %d", got, others)
+			}
+			// No close frame was sent: to an SDK the connection broke.
+			for {
+				h, _, ok := slow.next()
+				if !ok {
+					break
+				}
+				if h.OpCode == ws.OpClose {
+					t.Error("the slow client was told goodbye")
+				}
+			}
+		})
+	}
+}
+
+// lag is how far the session furthest behind is, but for those of one user.
+func (n *node) lag(arn chat.ARN, but string) (lag uint64) {
+	n.gateway.mu.Lock()
+	room := n.gateway.rooms[arn]
+	n.gateway.mu.Unlock()
+	room.each(func(s *session) {
+		if s.core.UserID != but {
+			// sent first: the end only grows.
+			sent := s.sent.Load()
+			lag = max(lag, s.log.end.Load()-sent)
+		}
+	})
+	return lag
+}
+
+// TestReaderOfSmallSips reads so little at a time that every write is a part of a
+// frame, while pings come in between.
+func TestReaderOfSmallSips(t *testing.T) {
+	n := startNode(t, nodeOptions{sendBuffer: 4 << 10})
+	room := n.room(chat.RoomSpec{}).ARN
+	c := n.connectRaw(room, "user")
+	tcp := c.conn.(interface{ SetReadBuffer(int) error })
+	tcp.SetReadBuffer(2 << 10)
+	const events, size = 700, 1000
+	for number := range events {
+		n.publishTo(room, fmt.Sprint(number), size)
+		if number%10 == 0 {
+			c.write(masked(ping, fmt.Sprint("p", number)))
+		}
+	}
+	pongs, next := 0, 0
+	for next < events || pongs < events/10 {
+		h, payload, ok := c.next()
+		switch {
+		case !ok:
+			t.Fatalf("the connection ended after %d events", next)
+		case h.OpCode == ws.OpPong:
+			pongs++
+		case h.OpCode != ws.OpText || !strings.Contains(string(payload), fmt.Sprintf(`"EventName":"%d"`, next)):
+			t.Fatalf("event %d: got %q", next, payload)
+		default:
+			next++
+		}
+	}
+}
+
+// TestUnreadErrorsEndTheSession has a client make errors and read none of them.
+func TestUnreadErrorsEndTheSession(t *testing.T) {
+	n := startNode(t, nodeOptions{sendBuffer: 4 << 10})
+	room := n.room(chat.RoomSpec{}).ARN
+	c := n.connectRaw(room, "user")
+	c.conn.(interface{ SetReadBuffer(int) error }).SetReadBuffer(1 << 10)
+	bad := bytes.Repeat(masked(text, `{"RequestId":"`+strings.Repeat("x", 200)+`"}`), 100)
+	c.conn.SetWriteDeadline(time.Now().Add(20 * time.Second))
+	for range 2000 {
+		if _, err := c.conn.Write(bad); err != nil {
+			break // dropped
+		}
+	}
+	ended := n.gateway.metrics.ended.WithLabelValues(string(causeUnread))
+	for deadline := time.Now().Add(5 * time.Second); testutil.ToFloat64(ended) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the session was not dropped")
+		}
+	}
+}
+
+// TestComingAndGoing joins and leaves while publications flow: whoever is there gets
+// everything from the moment of joining on, without a gap.
+func TestComingAndGoing(t *testing.T) {
+	n := startNode(t, nodeOptions{})
+	room := n.room(chat.RoomSpec{}).ARN
+	stop := make(chan struct{})
+	var publisher, visitors sync.WaitGroup
+	publisher.Go(func() {
+		for number := 0; ; number++ {
+			select {
+			case <-stop:
+				return
+			default:
+				n.publishTo(room, fmt.Sprint(number), 10)
+			}
+		}
+	})
+	for i := range 8 {
+		visitors.Go(func() {
+			for range 10 {
+				c := n.connect(room, fmt.Sprint(i))
+				first := -1
+				for seen := range 20 {
+					f, err := c.read(10 * time.Second)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					var number int
+					fmt.Sscan(f.EventName, &number)
+					if first < 0 {
+						first = number
+					}
+					if number != first+seen {
+						t.Errorf("event %d after %d", number, first+seen-1)
+						return
+					}
+				}
+				c.conn.CloseNow()
+			}
+		})
+	}
+	visitors.Wait()
+	close(stop)
+	publisher.Wait()
+	n.stop()
+	if got := len(n.gateway.rooms); got != 0 {
+		t.Errorf("rooms left: got %d, want 0", got)
+	}
+}

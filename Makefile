@@ -13,7 +13,7 @@ SOAKCOUNT ?= 20
 
 JS := internal/parlortest/testdata/js/package.json
 # The packages that have load tests, which the race detector would slow down.
-LOAD = $(shell grep -rl --include='*_test.go' '^func TestLoad' . | xargs -r -n1 dirname | sort -u)
+LOAD = $(shell grep -rl --include='*_test.go' --exclude-dir=.cache '^func TestLoad' . | xargs -r -n1 dirname | sort -u)
 
 .PHONY: help run build test deps check bench fuzz soak clean
 
@@ -70,7 +70,7 @@ bench: ## run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
 fuzz: ## run every fuzz target for FUZZTIME
-	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file name; do \
+	@grep -rHoE --include='*_test.go' --exclude-dir=.cache '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file name; do \
 	  echo "$$(dirname "$$file") $${name#func }"; \
 	  go test -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null; \
 	done

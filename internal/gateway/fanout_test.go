@@ -169,7 +169,7 @@ func TestReaderOfSmallSips(t *testing.T) {
 	c := n.connectRaw(room, "user")
 	tcp := c.conn.(interface{ SetReadBuffer(int) error })
 	tcp.SetReadBuffer(2 << 10)
-	const events, size = 700, 1000
+	const events, size = 60, 1000
 	for number := range events {
 		n.publishTo(room, fmt.Sprint(number), size)
 		if number%10 == 0 {

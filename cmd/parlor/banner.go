@@ -36,7 +36,8 @@ func banner(c *config.Config, addr *net.TCPAddr, temporary bool) string {
 	p("  Data       %s", data)
 	p("")
 	p("  export AWS_ENDPOINT_URL_IVSCHAT=http://%s", at)
-	p("  export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=parlor AWS_REGION=us-east-1", c.Account)
+	// Version 1 of the AWS CLI reads AWS_DEFAULT_REGION alone.
+	p("  export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=parlor AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1", c.Account)
 	p("")
 	p("The AWS CLI knows AWS_ENDPOINT_URL_IVSCHAT from 2.13 on. An older one ignores it and talks to AWS:")
 	p("give that one --endpoint-url http://%s with every command.", at)

@@ -97,8 +97,7 @@ func render(err error) (out *apiError, cause error) {
 		out.ResourceID, out.ResourceType = e.Resource.ID, resourceTypeRoom
 	}
 	if code.limit {
-		// The core does not say which limit was met; SDKs want a number.
-		out.Limit = new(int)
+		out.Limit = &e.Limit
 	}
 	if code.status == http.StatusBadRequest {
 		out.Reason = reasonOther

@@ -207,10 +207,10 @@ func TestSDKErrors(t *testing.T) {
 	})
 	t.Run("ThrottlingException", func(t *testing.T) {
 		arn, _ := chat.ParseARN(room)
-		f.broker.err = chat.RateLimitExceeded(arn)
+		f.broker.err = chat.RateLimitExceeded(arn, 7)
 		defer func() { f.broker.err = nil }()
 		_, err := client.SendEvent(ctx, &ivschat.SendEventInput{RoomIdentifier: &room, EventName: aws.String("x")})
-		if e, ok := errors.AsType[*types.ThrottlingException](err); !ok || *e.ResourceId != arn.ID || e.ResourceType != types.ResourceTypeRoom {
+		if e, ok := errors.AsType[*types.ThrottlingException](err); !ok || *e.ResourceId != arn.ID || e.Limit != 7 || e.ResourceType != types.ResourceTypeRoom {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -68,7 +68,7 @@ func (l *Local) admit(pub *chat.Publication, rate int) (subscribed bool, err err
 		l.unsubscribed = append(l.unsubscribed, pub.Room)
 	}
 	if rate > 0 && !room.rate.Allow(time.Now(), rate) {
-		return false, chat.RateLimitExceeded(pub.Room)
+		return false, chat.RateLimitExceeded(pub.Room, rate)
 	}
 	room.last.Number++
 	pub.Position = room.last

@@ -32,9 +32,10 @@ const (
 	rateLimitExceeded = "rate limit exceeded"
 )
 
-// RateLimitExceeded is the error of every rate limit.
-func RateLimitExceeded(room ARN) *Error {
-	return &Error{Code: TooManyRequests, Message: rateLimitExceeded, Resource: room}
+// RateLimitExceeded is the error of every rate limit: perSecond is the limit that was
+// met.
+func RateLimitExceeded(room ARN, perSecond int) *Error {
+	return &Error{Code: TooManyRequests, Message: rateLimitExceeded, Resource: room, Limit: perSecond}
 }
 
 // action is a client's request. Member names match in any case (encoding/json folds

@@ -36,6 +36,8 @@ type Error struct {
 	Fields []FieldError
 	// Resource is what the error is about, or the zero ARN.
 	Resource ARN
+	// Limit is the limit that was met, requests a second; only with TooManyRequests.
+	Limit int
 }
 
 // FieldError is one request member that breaks a constraint.

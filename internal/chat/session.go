@@ -84,7 +84,7 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 	room := (*Room)(nil)
 	switch {
 	case !inTime:
-		out.Err = RateLimitExceeded(session.Room)
+		out.Err = RateLimitExceeded(session.Room, RequestsPerSecond)
 	case len(message) > MaxFrameSize:
 		out.Err = &Error{Code: TooLarge, Message: "The request is too large."}
 	case !text:

@@ -335,7 +335,7 @@ func (b *memoryBroker) Publish(_ context.Context, pub *chat.Publication, rate in
 	room := b.room(pub.Room)
 	if rate > 0 && !room.rate.Allow(time.Now(), rate) {
 		b.mu.Unlock()
-		return chat.RateLimitExceeded(pub.Room)
+		return chat.RateLimitExceeded(pub.Room, rate)
 	}
 	room.number++
 	pub.Position = chat.Position{Epoch: 1, Number: room.number}

@@ -176,7 +176,9 @@ func (s *session) goodbye(payload []byte) error {
 	}
 	s.parted.Store(true)
 	s.end(&ending{last: appendFrame(nil, ws.OpClose, answer), cause: causeClient})
-	s.wake() // if it was ending already, it need not wait for this any more
+	if s.said.Load() { // this is the answer to our own
+		s.closeCleanly(s.ending.Load().cause)
+	}
 	return nil
 }
 

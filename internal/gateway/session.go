@@ -42,7 +42,8 @@ type session struct {
 
 	writing atomic.Uint32 // idle, busy or again
 	cursor  cursor
-	part    []byte // of the side buffer, being written
+	part    []byte // of the side buffer or the last words, being written
+	lastly  bool   // the last words were begun
 
 	// sent is the cursor's position, for those who do not hold the flag.
 	sent atomic.Uint64
@@ -53,6 +54,7 @@ type session struct {
 	side []byte // whole frames that go out between those of the log
 
 	ending atomic.Pointer[ending] // set once
+	said   atomic.Bool            // all that is to be written was
 	parted atomic.Bool            // the client sent its close frame
 	closed atomic.Pointer[cause]  // set once, when the conn is closed
 
@@ -255,15 +257,11 @@ func (s *session) pending() (b []byte, ended bool) {
 	if s.cursor.position() < e.at {
 		return s.cursor.pending(e.at), false
 	}
-	if e.last != nil {
+	if !s.lastly {
+		s.lastly = true
 		s.part = e.last
-		// What was said is not said twice.
-		said := *e
-		said.last = nil
-		s.ending.Store(&said)
-		return s.part, false
 	}
-	return nil, true
+	return s.part, len(s.part) == 0
 }
 
 // wrote accounts for n bytes of what pending returned.
@@ -285,10 +283,13 @@ func (s *session) wrote(n int) {
 }
 
 // finish closes a session that has had everything, unless its client still has to
-// answer the close frame.
+// answer the close frame; then the answer does, or the wheel.
 func (s *session) finish() {
-	e := s.ending.Load()
-	if s.closed.Load() == nil && (!e.waits || s.parted.Load()) {
+	if s.closed.Load() != nil {
+		return
+	}
+	s.said.Store(true)
+	if e := s.ending.Load(); !e.waits || s.parted.Load() {
 		s.closeCleanly(e.cause)
 	}
 }

@@ -127,7 +127,7 @@ func (s *session) look(now time.Time) time.Time {
 		if now.Before(e.deadline) {
 			return e.deadline
 		}
-		if e.waits && e.last == nil { // it was told, and did not answer
+		if s.said.Load() { // the client did not answer
 			s.closeCleanly(e.cause)
 		} else {
 			s.drop(causeStuck)

@@ -290,6 +290,29 @@ func TestPipelinedRequest(t *testing.T) {
 	}
 }
 
+// TestServerClosesAfterTheAnswer answers a close frame and leaves the rest to the
+// server, as browsers do.
+func TestServerClosesAfterTheAnswer(t *testing.T) {
+	n := startNode(t, nodeOptions{})
+	room := n.room(chat.RoomSpec{}).ARN
+	c := n.connectRaw(room, "user")
+	if err := n.service.DisconnectUser(t.Context(), room, "user", "bye"); err != nil {
+		t.Fatal(err)
+	}
+	c.next() // the event
+	if h, payload, ok := c.next(); !ok || h.OpCode != ws.OpClose || string(payload) != closeBody(1001, "bye") {
+		t.Fatalf("got %v %q (%v), want a close frame", h.OpCode, payload, ok)
+	}
+	start := time.Now()
+	c.write(masked(closing, closeBody(1001, "bye")))
+	if h, _, ok := c.next(); ok {
+		t.Errorf("got %v after the close", h.OpCode)
+	}
+	if took := time.Since(start); took > closeTimeout/2 {
+		t.Errorf("the connection stayed open for %v", took)
+	}
+}
+
 func FuzzFrames(f *testing.F) {
 	f.Add(masked(text, hello))
 	f.Add(join(masked(textBegins, hello[:20]), masked(ping, "x"), masked(ends, hello[20:])))

@@ -79,8 +79,8 @@ func Start(t testing.TB, options ...func(*config.Config)) *Server {
 func (s *Server) Stop() { s.stop() }
 
 // Client returns the official SDK's client for the server, with credentials of
-// [Account] in [Region].
-func (s *Server) Client(t testing.TB) *ivschat.Client {
+// [Account] in [Region] unless options say otherwise.
+func (s *Server) Client(t testing.TB, options ...func(*ivschat.Options)) *ivschat.Client {
 	t.Helper()
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil
@@ -90,5 +90,5 @@ func (s *Server) Client(t testing.TB) *ivschat.Client {
 		BaseEndpoint: aws.String(s.URL),
 		Credentials:  credentials.NewStaticCredentialsProvider(Account, "secret", ""),
 		HTTPClient:   &http.Client{Transport: transport},
-	})
+	}, options...)
 }

@@ -50,8 +50,8 @@ func (l listing) parseToken(token string) (Cursor, error) {
 	if len(token) > maxPageToken {
 		return Cursor{}, errPageToken
 	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(raw) < 8+1+4 {
+	raw, ok := decodeBase64(token)
+	if !ok || len(raw) < 8+1+4 {
 		return Cursor{}, errPageToken
 	}
 	key, sum := raw[:len(raw)-4], raw[len(raw)-4:]

@@ -41,7 +41,7 @@ func (s *Service) Admit(ctx context.Context, claims Claims) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	first, err := s.store.SpendToken(ctx, claims.ID, claims.TokenExpires)
+	first, err := s.store.SpendToken(ctx, claims.ID, claims.TokenExpires.Add(clockSlack))
 	if err != nil {
 		return nil, err
 	}

@@ -59,9 +59,11 @@ const (
 	tokenVersion = 1
 	// keyRotation is how long a key seals new tokens.
 	keyRotation = 24 * time.Hour
-	// keyLife is how long a key is kept: it opens tokens sealed in its last moment,
-	// and an hour more for clocks that differ.
-	keyLife = keyRotation + MaxSessionDuration + time.Hour
+	// clockSlack is how far the clocks of nodes may differ: what is kept for tokens is
+	// kept so much longer than they open.
+	clockSlack = time.Hour
+	// keyLife is how long a key is kept: it opens tokens sealed in its last moment.
+	keyLife = keyRotation + MaxSessionDuration + clockSlack
 	// reloadEvery bounds how often an unknown key id may send us to the store.
 	reloadEvery = time.Second
 )
@@ -122,8 +124,8 @@ func (s *Sealer) Open(ctx context.Context, token string) (Claims, error) {
 	if len(token) > MaxTokenLength {
 		return Claims{}, errToken
 	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(raw) < tokenHeader || raw[0] != tokenVersion {
+	raw, ok := decodeBase64(token)
+	if !ok || len(raw) < tokenHeader || raw[0] != tokenVersion {
 		return Claims{}, errToken
 	}
 	key, err := s.openingKey(ctx, binary.BigEndian.Uint32(raw[1:]))
@@ -147,6 +149,13 @@ func (s *Sealer) Open(ctx context.Context, token string) (Claims, error) {
 		return Claims{}, errToken
 	}
 	return claims, nil
+}
+
+// decodeBase64 decodes base64url without padding. Bytes have one spelling: the line
+// breaks and spare bits that encoding/base64 would pass over are refused.
+func decodeBase64(s string) (raw []byte, ok bool) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return raw, err == nil && base64.RawURLEncoding.EncodedLen(len(raw)) == len(s)
 }
 
 // sealingKey returns the newest key, after making one if that is too old.

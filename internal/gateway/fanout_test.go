@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -25,8 +27,7 @@ func (n *node) publishTo(room chat.ARN, name string, size int) {
 
 func TestPublicationsAreAppliedInTheirOrder(t *testing.T) {
 	for _, sessions := range []int{1, inlineSessions + 1} {
-		t.Run(fmt.Sprint(sessions, " sessions"), func(t *testing.T) {
-			n := startNode(t, nodeOptions{})
+		onEveryPath(t, nodeOptions{}, func(t *testing.T, n *node) {
 			room := n.room(chat.RoomSpec{}).ARN
 			var clients []*client
 			for i := range sessions {
@@ -57,6 +58,28 @@ func TestPublicationsAreAppliedInTheirOrder(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNobodyIsAheadOfTheLog appends and writes at once: a cursor that is past what is
+// taken for the log's end would count as far behind it.
+func TestNobodyIsAheadOfTheLog(t *testing.T) {
+	l := newRoomLog()
+	c := l.cursorAtEnd()
+	const frames = 200_000
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for seen := 0; seen < frames; {
+			c.advance(len(c.pending(^uint64(0))), func(*logFrame) { seen++ })
+			if behind := l.since(c.position()); behind > frames*10 {
+				t.Errorf("behind by %d", int64(behind))
+				return
+			}
+		}
+	})
+	for range frames {
+		l.append(&chat.Publication{}, nil, []byte("0123456789"))
+	}
+	writer.Wait()
 }
 
 func TestNewEpochStartsAnew(t *testing.T) {
@@ -95,14 +118,32 @@ func TestPublicationsBeforeTheSubscriptionIsLive(t *testing.T) {
 	}
 }
 
+// onEveryPath runs a test over plain and TLS connections.
+func onEveryPath(t *testing.T, o nodeOptions, f func(t *testing.T, n *node)) {
+	for _, path := range []string{"plain", "TLS"} {
+		t.Run(path, func(t *testing.T) {
+			o.tls = path == "TLS"
+			f(t, startNode(t, o))
+		})
+	}
+}
+
+// setReadBuffer says how much a client's socket holds of what it does not read.
+func (c *rawClient) setReadBuffer(bytes int) {
+	conn := c.conn
+	if over, ok := conn.(*tls.Conn); ok {
+		conn = over.NetConn()
+	}
+	conn.(*net.TCPConn).SetReadBuffer(bytes)
+}
+
 // TestSlowReaderIsDropped has one client stop reading while others go on.
 func TestSlowReaderIsDropped(t *testing.T) {
 	for _, others := range []int{3, inlineSessions + 3} {
-		t.Run(fmt.Sprint(others, " others"), func(t *testing.T) {
-			n := startNode(t, nodeOptions{sendBuffer: 16 << 10})
+		onEveryPath(t, nodeOptions{sendBuffer: 16 << 10}, func(t *testing.T, n *node) {
 			room := n.room(chat.RoomSpec{}).ARN
 			slow := n.connectRaw(room, "slow")
-			slow.conn.(interface{ SetReadBuffer(int) error }).SetReadBuffer(4 << 10)
+			slow.setReadBuffer(4 << 10)
 			var wg sync.WaitGroup
 			const events, size = 200, 8000 // more than the sockets hold, and the log
 			for i := range others {
@@ -153,9 +194,7 @@ func (n *node) lag(arn chat.ARN, but string) (lag uint64) {
 	n.gateway.mu.Unlock()
 	room.each(func(s *session) {
 		if s.core.UserID != but {
-			// sent first: the end only grows.
-			sent := s.sent.Load()
-			lag = max(lag, s.log.end.Load()-sent)
+			lag = max(lag, s.log.since(s.sent.Load()))
 		}
 	})
 	return lag
@@ -164,11 +203,13 @@ func (n *node) lag(arn chat.ARN, but string) (lag uint64) {
 // TestReaderOfSmallSips reads so little at a time that every write is a part of a
 // frame, while pings come in between.
 func TestReaderOfSmallSips(t *testing.T) {
-	n := startNode(t, nodeOptions{sendBuffer: 4 << 10})
+	onEveryPath(t, nodeOptions{sendBuffer: 4 << 10}, readInSmallSips)
+}
+
+func readInSmallSips(t *testing.T, n *node) {
 	room := n.room(chat.RoomSpec{}).ARN
 	c := n.connectRaw(room, "user")
-	tcp := c.conn.(interface{ SetReadBuffer(int) error })
-	tcp.SetReadBuffer(2 << 10)
+	c.setReadBuffer(2 << 10)
 	const events, size = 60, 1000
 	for number := range events {
 		n.publishTo(room, fmt.Sprint(number), size)
@@ -197,7 +238,7 @@ func TestUnreadErrorsEndTheSession(t *testing.T) {
 	n := startNode(t, nodeOptions{sendBuffer: 4 << 10})
 	room := n.room(chat.RoomSpec{}).ARN
 	c := n.connectRaw(room, "user")
-	c.conn.(interface{ SetReadBuffer(int) error }).SetReadBuffer(1 << 10)
+	c.setReadBuffer(1 << 10)
 	bad := bytes.Repeat(masked(text, `{"RequestId":"`+strings.Repeat("x", 200)+`"}`), 100)
 	c.conn.SetWriteDeadline(time.Now().Add(20 * time.Second))
 	for range 2000 {
@@ -216,7 +257,10 @@ func TestUnreadErrorsEndTheSession(t *testing.T) {
 // TestComingAndGoing joins and leaves while publications flow: whoever is there gets
 // everything from the moment of joining on, without a gap.
 func TestComingAndGoing(t *testing.T) {
-	n := startNode(t, nodeOptions{})
+	onEveryPath(t, nodeOptions{}, comeAndGo)
+}
+
+func comeAndGo(t *testing.T, n *node) {
 	room := n.room(chat.RoomSpec{}).ARN
 	stop := make(chan struct{})
 	var publisher, visitors sync.WaitGroup

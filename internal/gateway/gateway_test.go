@@ -187,7 +187,10 @@ func TestSendEvent(t *testing.T) {
 }
 
 func TestDisconnectUser(t *testing.T) {
-	n := startNode(t, nodeOptions{})
+	onEveryPath(t, nodeOptions{}, disconnectUsers)
+}
+
+func disconnectUsers(t *testing.T, n *node) {
 	room := n.room(chat.RoomSpec{}).ARN
 	long := strings.Repeat("é", 200)
 	for _, test := range []struct{ name, reason, close string }{

@@ -2,10 +2,16 @@ package gateway
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"slices"
@@ -39,6 +45,7 @@ type nodeOptions struct {
 	tokenLifetime time.Duration
 	log           io.Writer
 	sendBuffer    int // bytes that the server's sockets hold
+	tls           bool
 }
 
 var scope = chat.Scope{Region: "us-west-2", Account: "123456789012"}
@@ -83,6 +90,11 @@ func startNode(t *testing.T, o nodeOptions) *node {
 		}
 		n.address = listener.Addr().String()
 		n.dial = new(net.Dialer).DialContext
+		if o.tls {
+			server, client := certificate(t)
+			listener = TLSListener(listener, server)
+			n.dial = (&tls.Dialer{Config: client}).DialContext
+		}
 	}
 	server := &http.Server{Handler: n.gateway}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -106,6 +118,30 @@ func (n *node) room(spec chat.RoomSpec) chat.Room {
 		n.t.Fatal(err)
 	}
 	return room
+}
+
+// certificate makes a certificate for 127.0.0.1, and what makes a client trust it.
+func certificate(t *testing.T) (server, client *tls.Config) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(leaf)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, &tls.Config{RootCAs: roots}
 }
 
 const everything = chat.MaySendMessage | chat.MayDeleteMessage | chat.MayDisconnectUser

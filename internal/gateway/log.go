@@ -27,6 +27,9 @@ type roomLog struct {
 	end   atomic.Uint64
 }
 
+// since is how many bytes there are after a position that was read before.
+func (l *roomLog) since(position uint64) uint64 { return l.end.Load() - position }
+
 // chunk is a stretch of the log, filled once and never rewritten. buf and frames are
 // as long as they will ever be; of both only what the first n frames cover may be
 // read.
@@ -61,8 +64,9 @@ func (l *roomLog) append(pub *chat.Publication, header, payload []byte) (grew bo
 	copy(c.buf[start:], header)
 	copy(c.buf[start+uint32(len(header)):], payload)
 	c.frames[n] = logFrame{accepted: pub.Accepted.UnixNano(), end: start + size, kind: pub.Kind}
-	c.n.Store(n + 1)
+	// The end first: no cursor, which follows n, is ever past it.
 	l.end.Store(c.base + uint64(start+size))
+	c.n.Store(n + 1)
 	return grew
 }
 

@@ -46,7 +46,7 @@ func (s *session) run(pipelined []byte) {
 		s.close(e.cause)
 	}
 	s.close(causeClient)
-	s.conn.Close()
+	s.socket().Close()
 	g.wheel.remove(s)
 	s.room.leave(s)
 	why := *s.closed.Load()
@@ -207,12 +207,13 @@ func (s *session) act(message []byte, text bool) {
 	s.sayError(out.RequestID, errorCode(e), e.Message)
 }
 
-// source reads a session's connection. While it waits for the client it holds no
+// source reads a session's connection. While it waits for a socket it holds no
 // buffer: thousands wait, few are read from.
 type source struct {
 	session *session
 	buffer  *[readBuffer]byte // nil when nothing is unread
 	unread  []byte
+	own     []byte                // for a conn that is no socket
 	receive func(fd uintptr) bool // made once
 	n       int                   // what receive got
 	err     error
@@ -251,9 +252,13 @@ func (in *source) release() {
 func (in *source) fill() error {
 	s := in.session
 	n, err := 0, error(nil)
-	if s.raw == nil {
-		in.buffer = readBuffers.Get().(*[readBuffer]byte)
-		n, err = s.conn.Read(in.buffer[:])
+	if s.raw == nil || s.tls != nil {
+		// It cannot be waited for without a buffer to read into: a small one of its own.
+		if in.own == nil {
+			in.own = make([]byte, 512)
+		}
+		n, err = s.conn.Read(in.own)
+		in.unread = in.own[:n]
 	} else {
 		n, err = in.fillRaw()
 	}
@@ -264,7 +269,6 @@ func (in *source) fill() error {
 		}
 		return err
 	}
-	in.unread = in.buffer[:n]
 	s.heard.Store(time.Now().UnixNano())
 	return nil
 }
@@ -278,7 +282,7 @@ func (in *source) fillRaw() (int, error) {
 				readBuffers.Put(buffer)
 				return in.err != syscall.EAGAIN
 			}
-			in.buffer = buffer
+			in.buffer, in.unread = buffer, buffer[:in.n]
 			return true
 		}
 	}

@@ -177,7 +177,7 @@ func (r *room) apply(pub *chat.Publication) (grew bool) {
 // nothing: nobody else looks at those. It is called whenever a log grew by a chunk.
 func (r *room) dropSlow() {
 	r.each(func(s *session) {
-		if s.stalled.Load() && s.log.end.Load()-s.sent.Load() > maxLag {
+		if s.stalled.Load() && s.log.since(s.sent.Load()) > maxLag {
 			s.drop(causeSlow)
 		}
 	})

@@ -36,7 +36,8 @@ type session struct {
 	log     *roomLog
 	deflate bool // log is the compressed one
 	conn    net.Conn
-	raw     syscall.RawConn // nil for a conn without a socket
+	raw     syscall.RawConn // the socket; nil for a conn without one
+	tls     *tlsConn        // conn, where it is TLS
 	core    *chat.Session
 	opened  time.Time
 
@@ -73,7 +74,10 @@ func newSession(g *Gateway, r *room, core *chat.Session, conn net.Conn) *session
 	s := &session{gateway: g, room: r, core: core, conn: conn, opened: time.Now()}
 	s.heard.Store(s.opened.UnixNano())
 	g.wheel.schedule(s, s.opened.Add(g.pingInterval))
-	if tcp, ok := conn.(*net.TCPConn); ok {
+	if s.tls = tlsOf(conn); s.tls != nil {
+		s.tls.hold()
+	}
+	if tcp, ok := s.socket().(*net.TCPConn); ok {
 		tcp.SetKeepAlive(false) // pings find dead peers, and know more than the kernel's
 		if raw, err := tcp.SyscallConn(); err == nil {
 			s.raw = raw
@@ -138,10 +142,18 @@ func (s *session) drop(why cause) {
 	if !s.close(why) {
 		return
 	}
-	if tcp, ok := s.conn.(*net.TCPConn); ok {
+	if tcp, ok := s.socket().(*net.TCPConn); ok {
 		tcp.SetLinger(0) // what it did not read is not worth keeping
 	}
-	s.conn.Close()
+	s.socket().Close()
+}
+
+// socket is the connection below TLS.
+func (s *session) socket() net.Conn {
+	if s.tls != nil {
+		return s.tls.held.Conn
+	}
+	return s.conn
 }
 
 // close closes the connection. Its reader then finds that, and takes the session
@@ -192,16 +204,20 @@ func (s *session) write(patient bool) {
 	for {
 		s.writing.Store(busy)
 		for {
-			b, ended := s.pending()
-			if ended {
-				s.finish()
-				return
+			// What TLS made of the bytes before goes first.
+			n, err := s.flush(patient)
+			if err == nil {
+				b, ended := s.pending()
+				if ended {
+					s.finish()
+					return
+				}
+				if len(b) == 0 {
+					break
+				}
+				n, err = s.send(b, patient)
+				s.wrote(n)
 			}
-			if len(b) == 0 {
-				break
-			}
-			n, err := s.send(b, patient)
-			s.wrote(n)
 			if patient && n > 0 {
 				// A socket that takes more has a client behind it that reads, slow as it
 				// may be: its pong is behind all that it has yet to read.
@@ -248,7 +264,7 @@ func (s *session) pending() (b []byte, ended bool) {
 		return s.part, false
 	}
 	if e == nil {
-		if s.log.end.Load()-s.cursor.position() > maxLag {
+		if s.log.since(s.cursor.position()) > maxLag {
 			s.drop(causeSlow)
 			return nil, true
 		}
@@ -296,14 +312,22 @@ func (s *session) finish() {
 
 // closeCleanly closes a connection on which all was said.
 func (s *session) closeCleanly(why cause) {
-	if s.close(why) {
-		s.conn.Close()
+	if !s.close(why) {
+		return
 	}
+	if s.tls != nil {
+		s.tls.CloseWrite() // into what is held; what the socket does not take of it is lost
+		s.flush(false)
+	}
+	s.socket().Close()
 }
 
 // send writes to the connection. Without patience it takes no longer than a system
 // call and answers EAGAIN where it would; with it, it waits for the first byte to go.
 func (s *session) send(b []byte, patient bool) (int, error) {
+	if s.tls != nil {
+		return s.tls.Write(b[:min(len(b), maxHeld)])
+	}
 	if s.raw == nil {
 		if !patient {
 			return 0, syscall.EAGAIN

@@ -7,14 +7,19 @@
 //   - A key, flag or value that is not understood is refused, never ignored.
 //   - Whatever is wrong is reported at once, not one fault per attempt.
 //   - A Config that passed [Config.Validate] can be used without further checks.
-//   - Nothing of a Config is secret: it may be printed.
+//   - Nothing of a Config is secret: it may be printed. Secrets are in the files that
+//     it names.
+//   - A server for others does not start open by oversight: without access keys not at
+//     all, and in plain text beyond loopback only when told so.
 //
-// The package reads the one file it is told to and nothing else: flags and variables
-// are read by cmd/parlor, which takes their names and defaults from here.
+// The package reads the one file it is told to; of the files that a configuration
+// names it asks whether they can be read, and leaves what is in them to others. Flags
+// and variables are read by cmd/parlor, which takes their names and defaults from here.
 package config
 
 import (
 	"log/slog"
+	"net/netip"
 	"reflect"
 	"time"
 )
@@ -36,16 +41,32 @@ const (
 type Config struct {
 	Mode Mode `kong:"-"`
 
-	Listen        string        `name:"listen" env:"PARLOR_LISTEN" default:"127.0.0.1:4870" placeholder:"HOST:PORT" help:"Where the API, messaging, health and metrics are served, on one port. Port 0 picks a free one."`
-	Open          bool          `name:"open" env:"PARLOR_OPEN" default:"false" only:"dev" help:"Allow --listen beyond loopback and answer to any host name. Everybody who can reach the port may then do everything."`
+	Listen       string   `name:"listen" env:"PARLOR_LISTEN" default:"127.0.0.1:4870" placeholder:"HOST:PORT" help:"Where the API, messaging, health and metrics are served, on one port. Port 0 picks a free one."`
+	Open         bool     `name:"open" env:"PARLOR_OPEN" default:"false" only:"dev" help:"Allow --listen beyond loopback and answer to any host name. Without --credentials, everybody who can reach the port may then do everything."`
+	Credentials  string   `name:"credentials" env:"PARLOR_CREDENTIALS" default:"" placeholder:"FILE" help:"File of the access keys that are let in; parlor key new makes it, and it is reloaded when it changes. parlor serve needs one; parlor dev without it accepts any key."`
+	Account      string   `name:"account" env:"PARLOR_ACCOUNT" default:"000000000000" placeholder:"ID" help:"The account of access keys that do not name theirs; where any key is accepted, one of 12 digits is its own account."`
+	Regions      []string `name:"regions" env:"PARLOR_REGIONS" default:"" placeholder:"REGION,..." help:"The regions that are served; requests signed for another are refused. Default: any."`
+	TLSCert      string   `name:"tls-cert" env:"PARLOR_TLS_CERT" default:"" placeholder:"FILE" help:"Certificate chain (PEM) to serve HTTPS and WSS with; reloaded when it changes. Needs --tls-key."`
+	TLSKey       string   `name:"tls-key" env:"PARLOR_TLS_KEY" default:"" placeholder:"FILE" help:"Private key (PEM) of --tls-cert; reloaded when it changes."`
+	ACMEHosts    []string `name:"acme-hosts" env:"PARLOR_ACME_HOSTS" default:"" placeholder:"HOST,..." help:"Host names to get certificates for by ACME, instead of --tls-cert. Port 443 of each must lead here."`
+	ACMEEmail    string   `name:"acme-email" env:"PARLOR_ACME_EMAIL" default:"" placeholder:"ADDRESS" help:"Where the ACME authority may write about certificates."`
+	ACMEDir      string   `name:"acme-directory" env:"PARLOR_ACME_DIRECTORY" default:"https://acme-v02.api.letsencrypt.org/directory" placeholder:"URL" help:"Directory of the ACME authority. Getting certificates by it means agreeing to its terms."`
+	InsecureHTTP bool     `name:"insecure-http" env:"PARLOR_INSECURE_HTTP" default:"false" help:"Let parlor serve speak plain HTTP beyond loopback, for where a proxy in front of it speaks TLS."`
+
 	Data          string        `name:"data" env:"PARLOR_DATA" default:"./parlor-data" dev:"" placeholder:"DIR" help:"Directory of the embedded store and the token keys. Without it, parlor dev uses a temporary one and removes it at exit."`
-	Account       string        `name:"account" env:"PARLOR_ACCOUNT" default:"000000000000" placeholder:"ID" help:"The account of requests whose access key is not itself a 12-digit account id."`
 	TokenLifetime time.Duration `name:"token-lifetime" env:"PARLOR_TOKEN_LIFETIME" default:"60m" placeholder:"DURATION" help:"How long a chat token may open a connection; never longer than the session it grants."`
 	PingInterval  time.Duration `name:"ping-interval" env:"PARLOR_PING_INTERVAL" default:"45s" placeholder:"DURATION" help:"How often messaging connections are pinged; one that does not answer is dropped."`
 	Compression   bool          `name:"compression" env:"PARLOR_COMPRESSION" default:"false" help:"Offer permessage-deflate to messaging clients. On a fast network it costs more than it saves."`
 	DrainWindow   time.Duration `name:"drain-window" env:"PARLOR_DRAIN_WINDOW" default:"10s" dev:"0s" placeholder:"DURATION" help:"Over how long a stopping server ends its sessions, so that clients do not all reconnect elsewhere at once."`
-	LogLevel      string        `name:"log-level" env:"PARLOR_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"Least severity that is logged: debug, info, warn or error."`
-	LogFormat     string        `name:"log-format" env:"PARLOR_LOG_FORMAT" default:"auto" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal, else json."`
+
+	Quotas                string   `name:"quotas" env:"PARLOR_QUOTAS" default:"none" placeholder:"QUOTAS" help:"none: only what the protocol itself limits; aws: the quotas that AWS sets by default; or a YAML file of numbers by name."`
+	AllowedOrigins        []string `name:"allowed-origins" env:"PARLOR_ALLOWED_ORIGINS" default:"" placeholder:"ORIGIN,..." help:"Web origins whose pages may open messaging connections, such as https://live.example.com. Default: any. What is not a browser sends no origin and is not asked."`
+	TrustedProxies        []string `name:"trusted-proxies" env:"PARLOR_TRUSTED_PROXIES" default:"" placeholder:"CIDR,..." help:"Networks of the proxies in front of this server: they alone may say by X-Forwarded-For who the client is. Without it, all who come through one proxy share its address and the limits of that."`
+	ConnectionsPerAddress int      `name:"connections-per-address" env:"PARLOR_CONNECTIONS_PER_ADDRESS" default:"1000" dev:"0" placeholder:"N" help:"How many connections one client address may have open. 0: no limit."`
+	HandshakesPerAddress  int      `name:"handshakes-per-address" env:"PARLOR_HANDSHAKES_PER_ADDRESS" default:"100" dev:"0" placeholder:"N" help:"How many messaging connections one client address may open each second. 0: no limit."`
+
+	LogLevel  string `name:"log-level" env:"PARLOR_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"Least severity that is logged: debug, info, warn or error."`
+	LogFormat string `name:"log-format" env:"PARLOR_LOG_FORMAT" default:"auto" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal, else json."`
 }
 
 // Field is one setting.
@@ -97,6 +118,21 @@ func Default(mode Mode) Config {
 		reflect.ValueOf(&c).Elem().Field(f.index).Set(v)
 	}
 	return c
+}
+
+// TLS reports whether the server speaks TLS itself.
+func (c *Config) TLS() bool { return c.TLSCert != "" || len(c.ACMEHosts) > 0 }
+
+// Proxies is TrustedProxies as net/netip has it.
+func (c *Config) Proxies() []netip.Prefix {
+	var prefixes []netip.Prefix
+	for _, text := range c.TrustedProxies {
+		p, err := netip.ParsePrefix(text)
+		if err == nil { // Validate accepts no other
+			prefixes = append(prefixes, p)
+		}
+	}
+	return prefixes
 }
 
 // Level is LogLevel as slog has it.

@@ -16,7 +16,7 @@ import (
 )
 
 // ReadFile reads a configuration file: a YAML mapping of settings to values, as the
-// flags write them. It returns the values by setting. An error is [Faults] and names
+// flags write them, or for several values also a YAML list. It returns the values by setting. An error is [Faults] and names
 // every line that is wrong, unless the file could not be read.
 func ReadFile(path string, mode Mode) (map[string]string, error) {
 	data, err := os.ReadFile(path)
@@ -85,18 +85,40 @@ func readEntry(entry *ast.MappingValueNode, seen map[string]string, mode Mode) (
 	if _, twice := seen[key]; twice {
 		return "", fmt.Errorf("%s is set twice", key)
 	}
-	switch entry.Value.(type) {
-	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+	text := ""
+	switch value := entry.Value.(type) {
 	case *ast.NullNode:
 		return "", fmt.Errorf("%s has no value", key)
+	case *ast.SequenceNode:
+		if fields[i].kind != list {
+			return "", fmt.Errorf("%s: want a single value", key)
+		}
+		var items []string
+		for _, node := range value.Values {
+			if !isScalar(node) || strings.Contains(node.GetToken().Value, ",") {
+				return "", fmt.Errorf("%s: want a list of single values", key)
+			}
+			items = append(items, node.GetToken().Value)
+		}
+		text = strings.Join(items, ",")
 	default:
-		return "", fmt.Errorf("%s: want a single value", key)
+		if !isScalar(value) {
+			return "", fmt.Errorf("%s: want a single value", key)
+		}
+		text = value.GetToken().Value
 	}
-	text := entry.Value.GetToken().Value
 	if _, err := fields[i].parse(text); err != nil {
 		return "", fmt.Errorf("%s: %w", key, err)
 	}
 	return text, nil
+}
+
+func isScalar(n ast.Node) bool {
+	switch n.(type) {
+	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+		return true
+	}
+	return false
 }
 
 // unknown says that a key is not a setting, and which one may have been meant.
@@ -167,7 +189,11 @@ func (c *Config) Apply(values map[string]string) error {
 
 // Take sets one setting to what it is in other.
 func (c *Config) Take(other *Config, f Field) {
-	reflect.ValueOf(c).Elem().Field(f.index).Set(reflect.ValueOf(other).Elem().Field(f.index))
+	v := reflect.ValueOf(other).Elem().Field(f.index)
+	if f.kind == list {
+		v = reflect.ValueOf(tidy(v.Interface().([]string)))
+	}
+	reflect.ValueOf(c).Elem().Field(f.index).Set(v)
 }
 
 // parse reads a value as the command line does.
@@ -185,6 +211,29 @@ func (f *Field) parse(text string) (reflect.Value, error) {
 			return reflect.Value{}, fmt.Errorf("%q is not a duration such as 90s, 45m or 1h30m", text)
 		}
 		return reflect.ValueOf(d), nil
+	case reflect.TypeFor[int]():
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return reflect.Value{}, fmt.Errorf("%q is not a whole number", text)
+		}
+		return reflect.ValueOf(n), nil
+	case list:
+		return reflect.ValueOf(tidy(strings.Split(text, ","))), nil
 	}
 	return reflect.ValueOf(text), nil
+}
+
+// list is the type of settings with several values. As text they are separated by
+// commas; in the file they may be a YAML list.
+var list = reflect.TypeFor[[]string]()
+
+// tidy removes the white space around the values of a list, and what is then empty.
+func tidy(values []string) []string {
+	var kept []string
+	for _, v := range values {
+		if v = strings.TrimSpace(v); v != "" {
+			kept = append(kept, v)
+		}
+	}
+	return kept
 }

@@ -16,8 +16,16 @@ func (c *Config) YAML() string {
 	fmt.Fprintf(&b, "# The configuration as parlor %s uses it.\n", c.Mode)
 	for _, f := range Fields(c.Mode) {
 		value := reflect.ValueOf(c).Elem().Field(f.index).Interface()
-		if d, ok := value.(time.Duration); ok {
-			value = short(d)
+		switch v := value.(type) {
+		case time.Duration:
+			value = short(v)
+		case []string:
+			quoted := make([]string, len(v))
+			for i := range v {
+				quoted[i] = strconv.Quote(v[i])
+			}
+			fmt.Fprintf(&b, "%s: [%s]\n", f.Name, strings.Join(quoted, ", "))
+			continue
 		}
 		fmt.Fprintf(&b, "%s: %s\n", f.Name, scalar(value))
 	}
@@ -74,13 +82,48 @@ with ` + "`--dev`" + ` those of ` + "`parlor dev`" + `. A key that is not in thi
 		fmt.Fprintf(&b, "\n**%s.** %s\n", f.Name, f.Help)
 	}
 	b.WriteString(`
-Durations are written as ` + "`90s`, `45m` or `1h30m`" + `. Nothing in the configuration is secret.
+Durations are written as ` + "`90s`, `45m` or `1h30m`" + `. Several values are separated by commas (a flag may also be repeated); in the file they may
+be a YAML list. Nothing in the configuration is secret: secrets are in the files that it names.
+
+` + "`parlor serve`" + ` starts only with ` + "`--credentials`" + `. Beyond loopback it speaks TLS (` + "`--tls-cert` and `--tls-key`, or `--acme-hosts`" + `), or plain HTTP when
+` + "`--insecure-http`" + ` says that a proxy in front of it speaks TLS. ` + "`parlor dev`" + ` goes beyond loopback only with ` + "`--open`" + `; with ` + "`--credentials`" + ` it verifies
+signatures as ` + "`parlor serve`" + ` does.
 
 A configuration file:
 
-` + "```yaml\n" + `listen: 127.0.0.1:4870
+` + "```yaml\n" + `listen: :443
+credentials: /etc/parlor/credentials
+acme-hosts: [chat.example.com]
 data: /var/lib/parlor
 token-lifetime: 30m
-` + "```\n")
+` + "```\n" + credentialsReference)
 	return b.String()
 }
+
+const credentialsReference = `
+## The credentials file
+
+The access keys that are let in, in the format of AWS's shared credentials file. ` + "`parlor key new`, `list` and `disable`" + ` write and show it; by hand it
+may be edited too. A change is noticed within a second; a file with a fault is refused as a whole, at start with every line and
+reason, later so that the keys in use stay and the log says why. Only its owner may be able to read it (mode 0600).
+
+` + "```ini" + `
+[alice]
+aws_access_key_id = AKIAIOSFODNN7EXAMPLE
+aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY
+aws_account_id = 123456789012
+policy = policies/moderator.json
+` + "```" + `
+
+| setting | meaning |
+|---|---|
+| ` + "`[name]`" + ` | The user's name: 1 to 64 letters, digits and ` + "`_+=,.@-`" + `, once in the file. |
+| ` + "`aws_access_key_id`" + ` | 16 to 128 letters, digits and ` + "`_`" + `, once in the file. |
+| ` + "`aws_secret_access_key`" + ` | 16 to 128 printable characters of ASCII, without white space and quotes. |
+| ` + "`aws_account_id`" + ` | 12 digits; default: ` + "`--account`" + `. |
+| ` + "`aws_session_token`, `expires`" + ` | Both together make a temporary key: the token that its requests carry, and when it ends (` + "`2030-01-31T12:00:00Z`" + `). |
+| ` + "`policy`" + ` | File of an IAM policy document, relative to the credentials file. Without it, the key may do everything in its account. |
+| ` + "`disabled`" + ` | ` + "`true`" + `: the key is no longer let in. |
+
+Lines that begin with ` + "`#` or `;`" + `, and what follows white space and one of these, are comments.
+`

@@ -36,8 +36,8 @@ var built struct {
 	err  error
 }
 
-// binary builds the command once, as make build does, and returns its path.
-func binary(t testing.TB) string {
+// command builds the command once, as make build does, and returns its path.
+func command(t testing.TB) string {
 	t.Helper()
 	built.once.Do(func() {
 		if built.dir, built.err = os.MkdirTemp("", "parlortest-"); built.err != nil {
@@ -70,7 +70,7 @@ type process struct {
 // how long that took.
 func run(t testing.TB, data string) (*process, time.Duration) {
 	t.Helper()
-	p := &process{command: exec.Command(binary(t), "dev", "--listen", "127.0.0.1:0", "--data", data, "--log-level", "warn"), exited: make(chan struct{})}
+	p := &process{command: exec.Command(command(t), "dev", "--listen", "127.0.0.1:0", "--data", data, "--log-level", "warn"), exited: make(chan struct{})}
 	stderr, err := p.command.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -168,7 +168,7 @@ func (s *Service) UpdateRoom(ctx context.Context, arn ARN, change RoomChange) (R
 			return Room{}, err
 		}
 	}
-	room, err := s.store.UpdateRoom(ctx, arn, func(r Room) (Room, error) {
+	room, err := s.store.UpdateRoom(context.WithoutCancel(ctx), arn, func(r Room) (Room, error) {
 		if change.Name != nil {
 			r.Name = *change.Name
 		}
@@ -195,14 +195,15 @@ func (s *Service) UpdateRoom(ctx context.Context, arn ARN, change RoomChange) (R
 //
 // IVS: DeleteRoom
 func (s *Service) DeleteRoom(ctx context.Context, arn ARN) error {
-	if err := s.store.DeleteRoom(ctx, arn); err != nil {
+	if err := s.store.DeleteRoom(context.WithoutCancel(ctx), arn); err != nil {
 		return err
 	}
 	return s.publishControl(ctx, arn, PublishRoomDeleted)
 }
 
-// publishControl tells every node what happened to a room. The change is stored
-// already, so the caller's going away must not stop it.
+// publishControl tells every node what happened to a room. The caller's going away
+// must stop neither this nor the write before it, which might happen all the same:
+// nobody would hear of it.
 func (s *Service) publishControl(ctx context.Context, arn ARN, kind PublicationKind) error {
 	ctx = context.WithoutCancel(ctx)
 	err := s.broker.Publish(ctx, &Publication{Room: arn, Kind: kind, Accepted: time.Now()}, 0)
@@ -353,7 +354,7 @@ func (s *Service) changeTags(ctx context.Context, arn ARN, change func(map[strin
 		})
 		return err
 	}
-	_, err := s.store.UpdateRoom(ctx, arn, func(r Room) (_ Room, err error) {
+	_, err := s.store.UpdateRoom(context.WithoutCancel(ctx), arn, func(r Room) (_ Room, err error) {
 		r.Tags, err = change(r.Tags)
 		return r, err
 	})

@@ -243,10 +243,12 @@ func (g *Gateway) leave(r *room) {
 	g.service.ForgetRoom(r.arn)
 }
 
-// seat gives a session its place in its room. One that comes when the gateway has
-// stopped is dropped: nobody else would.
+// seat gives a session its place in its room, and then in the wheel, which may find
+// it due at once. One that comes when the gateway has stopped is dropped: nobody else
+// would.
 func (g *Gateway) seat(s *session, deflate bool) {
 	s.room.join(s, deflate)
+	g.wheel.schedule(s, s.opened.Add(g.pingInterval))
 	g.mu.Lock()
 	stopped := g.stopped
 	g.mu.Unlock()

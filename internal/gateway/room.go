@@ -36,6 +36,7 @@ type room struct {
 	plain    *roomLog
 	deflated *roomLog // the same frames, compressed; nil until a session wants it
 	sessions int
+	deleted  bool // then whoever still comes is sent away
 }
 
 func newRoom(g *Gateway, arn chat.ARN) *room {
@@ -68,6 +69,9 @@ func (r *room) join(s *session, deflate bool) {
 		}
 	}
 	s.seat = emptiest.add(s)
+	if r.deleted { // since the room was seen to exist
+		r.sendAway(s)
+	}
 }
 
 // leave takes a session's seat away.
@@ -165,12 +169,16 @@ func (r *room) apply(pub *chat.Publication) (grew bool) {
 			}
 		})
 	case chat.PublishRoomDeleted:
-		last := appendClose(nil, ws.StatusGoingAway, errorReason(chat.NewNotFound(r.arn)))
-		r.each(func(s *session) {
-			s.mark(&ending{at: s.log.end.Load(), last: last, waits: true, cause: causeRoomDeleted})
-		})
+		r.deleted = true
+		r.each(r.sendAway)
 	}
 	return grew
+}
+
+// sendAway marks a session of a deleted room. r.mu is held.
+func (r *room) sendAway(s *session) {
+	last := appendClose(nil, ws.StatusGoingAway, errorReason(chat.NewNotFound(r.arn)))
+	s.mark(&ending{at: s.log.end.Load(), last: last, waits: true, cause: causeRoomDeleted})
 }
 
 // dropSlow drops the sessions that the log has left behind while their sockets took

@@ -73,7 +73,6 @@ type session struct {
 func newSession(g *Gateway, r *room, core *chat.Session, conn net.Conn) *session {
 	s := &session{gateway: g, room: r, core: core, conn: conn, opened: time.Now()}
 	s.heard.Store(s.opened.UnixNano())
-	g.wheel.schedule(s, s.opened.Add(g.pingInterval))
 	if s.tls = tlsOf(conn); s.tls != nil {
 		s.tls.hold()
 	}
@@ -255,7 +254,7 @@ func (s *session) pending() (b []byte, ended bool) {
 		}
 		return s.cursor.pending(limit), false
 	}
-	if len(s.part) == 0 {
+	if len(s.part) == 0 && !s.lastly { // nothing follows a close frame
 		s.mu.Lock()
 		s.part, s.side = s.side, nil
 		s.mu.Unlock()

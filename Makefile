@@ -10,6 +10,7 @@ MAX_BINARY_MB := 45
 
 FUZZTIME ?= 60s
 SOAKCOUNT ?= 20
+SOAKTIME ?= 10m
 
 JS := internal/parlortest/testdata/js/package.json
 # The packages that have load tests, which the race detector would slow down.
@@ -75,7 +76,8 @@ fuzz: ## run every fuzz target for FUZZTIME
 	  go test -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null; \
 	done
 
-soak: ## run the tests SOAKCOUNT times, for what fails rarely
+soak: ## run the tests SOAKCOUNT times and kill servers for SOAKTIME, for what fails rarely
+	PARLOR_SOAK=$(SOAKTIME) go test -race -run '^TestCrash$$' -count=1 -timeout 0 -v ./internal/parlortest
 	go test -race -shuffle=on -count=$(SOAKCOUNT) -timeout 0 ./...
 	@if [ -n '$(LOAD)' ]; then set -x; go test -run '^TestLoad' -count=$(SOAKCOUNT) -timeout 0 $(LOAD); fi
 

@@ -1,0 +1,131 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parlor/internal/chat"
+)
+
+// crowd is a room with sessions over TCP, whose peers read all the time.
+type crowd struct {
+	room     *room
+	sessions []*session
+	pub      chat.Publication
+}
+
+func newCrowd(t testing.TB, size int) *crowd {
+	t.Helper()
+	g := New(Config{Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), PingInterval: time.Hour})
+	c := &crowd{room: newRoom(g, chat.ARN{}), pub: chat.Publication{
+		Kind:     chat.PublishMessage,
+		Frame:    []byte(`{"Type":"MESSAGE","Id":"M2YcHkgffEvU","Content":"` + strings.Repeat("x", 200) + `"}`),
+		Accepted: time.Now(),
+		Position: chat.Position{Epoch: 1},
+	}}
+	c.room.goLive(c.pub.Position)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	t.Cleanup(func() {
+		stop()
+		for _, s := range c.sessions {
+			s.drop(causeShutdown)
+		}
+		running.Wait()
+		g.running.Wait()
+	})
+	for _, w := range g.workers {
+		running.Go(func() { w.run(ctx) })
+	}
+	for range size {
+		peer, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newSession(g, c.room, &chat.Session{Expires: time.Now().Add(time.Hour)}, conn)
+		c.room.join(s, false)
+		c.sessions = append(c.sessions, s)
+		running.Go(func() {
+			defer peer.Close()
+			buffer := make([]byte, 16<<10)
+			for {
+				if _, err := peer.Read(buffer); err != nil {
+					return
+				}
+			}
+		})
+	}
+	return c
+}
+
+// deliver shows a message and waits until it has been written to everybody.
+func (c *crowd) deliver() {
+	c.pub.Position.Number++
+	c.room.deliver(&c.pub)
+	end := c.room.plain.end.Load()
+	for _, s := range c.sessions {
+		for s.sent.Load() < end {
+			runtime.Gosched()
+		}
+	}
+}
+
+// TestLoadDeliveryAllocates has rooms of two sizes show messages: what is allocated is
+// the room's, nothing is a session's. It is among the load tests since these run
+// without the race detector, under which a sync.Pool forgets.
+func TestLoadDeliveryAllocates(t *testing.T) {
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		t.Skip("the race detector allocates too")
+	}
+	const messages = 50
+	for _, size := range []int{10, inlineSessions, 1000} {
+		c := newCrowd(t, size)
+		for range messages {
+			c.deliver() // chunks have their full size, pools are filled
+		}
+		// A chunk is two allocations for some 250 messages of this size; a worker's
+		// queue is one, each time it was empty.
+		perMessage := 1.0
+		if size > inlineSessions {
+			perMessage += float64(len(c.room.gateway.workers))
+		}
+		got := testing.AllocsPerRun(messages, c.deliver)
+		if got > perMessage {
+			t.Errorf("%d sessions: got %v allocations a message, want at most %v, and none a delivery", size, got, perMessage)
+		}
+	}
+}
+
+// BenchmarkDeliver shows messages: the time is for a message to all.
+func BenchmarkDeliver(b *testing.B) {
+	for _, size := range []int{10, 1000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			c := newCrowd(b, size)
+			b.ReportAllocs()
+			for b.Loop() {
+				c.deliver()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*size), "ns/delivery")
+		})
+	}
+}

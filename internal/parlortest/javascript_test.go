@@ -27,9 +27,12 @@ func TestJavaScriptSDKs(t *testing.T) {
 	}
 	t.Parallel()
 	dir := nodeProject(t)
-	s := parlortest.Start(t)
+	// The clients do not know that they are asked every second whether they live; some
+	// are silent for a minute.
+	s := parlortest.Start(t, func(c *config.Config) { c.PingInterval = time.Second })
 	alone := parlortest.Start(t)
 	short := parlortest.Start(t, func(c *config.Config) { c.TokenLifetime = 33 * time.Second })
+	deflated := parlortest.Start(t, func(c *config.Config) { c.Compression = true })
 	drained := parlortest.Start(t)
 	nobody, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -59,6 +62,7 @@ func TestJavaScriptSDKs(t *testing.T) {
 		"PARLOR_URL="+s.URL, "PARLOR_WS="+s.WebSocketURL,
 		"ALONE_URL="+alone.URL, "ALONE_WS="+alone.WebSocketURL,
 		"SHORT_URL="+short.URL, "SHORT_WS="+short.WebSocketURL,
+		"DEFLATED_URL="+deflated.URL, "DEFLATED_WS="+deflated.WebSocketURL,
 		"DRAINED_URL="+drained.URL, "DRAINED_WS="+drained.WebSocketURL,
 		"NOBODY_WS=ws://"+nobody.Addr().String(),
 		"RESTART_URL="+control.URL,

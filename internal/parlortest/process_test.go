@@ -44,7 +44,7 @@ func command(t testing.TB) string {
 			return
 		}
 		built.path = filepath.Join(built.dir, "parlor")
-		build := exec.Command("go", "build", "-o", built.path, "parlor/cmd/parlor")
+		build := exec.Command("go", "build", "-buildvcs=false", "-o", built.path, "parlor/cmd/parlor")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("go build: %w\n%s", err, out)

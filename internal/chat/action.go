@@ -79,7 +79,20 @@ func parseAction(frame []byte) (action, *Error) {
 	if trimmed := bytes.TrimLeft(frame, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
 		return a, &Error{Code: BadRequest, Message: "The request is not a JSON object."}
 	}
-	if err := json.Unmarshal(frame, &a); err != nil {
+	err := json.Unmarshal(frame, &a)
+	if err != nil && a.Action == ActionSendMessage {
+		// Members that only other actions have are unknown ones here, whatever their
+		// type: clients were seen to send an id of their own.
+		var own struct {
+			Action     string
+			RequestID  string `json:"RequestId"`
+			Content    string
+			Attributes attributes
+		}
+		err = json.Unmarshal(frame, &own)
+		a = action{Action: own.Action, RequestID: own.RequestID, Content: own.Content, Attributes: own.Attributes}
+	}
+	if err != nil {
 		return action{RequestID: requestIDOf(frame)}, &Error{Code: BadRequest, Message: badJSON(err)}
 	}
 	switch a.Action {

@@ -155,6 +155,9 @@ func TestRequests(t *testing.T) {
 
 			{"content", `{"Action":"SEND_MESSAGE","RequestId":"x","Content":"12345"}`, -1, "12345", "x"},
 			{"members in any case, unknown ones", `{"action":"SEND_MESSAGE","REQUESTID":"x","cOntent":"a","uuid":7e9,"id":"not looked at","attributes":null}`, -1, "a", "x"},
+			{"members of other actions, of any type", `{"id":7e9,"Action":"SEND_MESSAGE","RequestId":"x","Content":"a","Reason":[],"userId":{}}`, -1, "a", "x"},
+			{"members of other actions beside a wrong type", `{"id":7e9,"Action":"SEND_MESSAGE","Content":1,"RequestId":"x"}`, BadRequest, "Content has the wrong type.", "x"},
+			{"members of other actions beside bad attributes", `{"id":7e9,"Attributes":1,"Action":"SEND_MESSAGE","Content":"a","RequestId":"x"}`, BadRequest, badAttributes, "x"},
 			{"white space around is kept, and not counted", `{"Action":"SEND_MESSAGE","RequestId":"x","Content":" \u300012345\u00a0"}`, -1, "\" \u300012345\u00a0\"", "x"},
 			{"characters outside the BMP count once", `{"Action":"SEND_MESSAGE","RequestId":"x","Content":"😀😀😀😀😀"}`, -1, "😀😀😀😀😀", "x"},
 			{"combining characters count each", `{"Action":"SEND_MESSAGE","RequestId":"x","Content":"e\u0301e\u0301e\u0301"}`, BadRequest, tooLong, "x"},
@@ -334,7 +337,7 @@ func TestRates(t *testing.T) {
 		if err := act(a, "delete"); code(err) != TooManyRequests {
 			t.Errorf("just before the next: got %v", err)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if err := act(a, "delete"); err != nil {
 			t.Errorf("a tenth of a second later, refusals having cost nothing: got %v", err)
 		}

@@ -97,6 +97,26 @@ func TestNewEpochStartsAnew(t *testing.T) {
 	}
 }
 
+// TestGapThatIsNeverFilled loses a publication: what a room keeps for it is bounded.
+func TestGapThatIsNeverFilled(t *testing.T) {
+	n := startNode(t, nodeOptions{})
+	room := n.room(chat.RoomSpec{}).ARN
+	c := n.connect(room, "user")
+	for number := 2; number <= maxEarly+3; number++ {
+		n.gateway.Deliver(&chat.Publication{Room: room, Kind: chat.PublishEvent, Accepted: time.Now(),
+			Frame:    fmt.Appendf(nil, `{"Type":"EVENT","Id":"%d"}`, number),
+			Position: chat.Position{Epoch: 1, Number: uint64(number)}})
+	}
+	for number := 2; number <= maxEarly+3; number++ {
+		if got, want := c.next().ID, fmt.Sprint(number); got != want {
+			t.Fatalf("got %s, want %s", got, want)
+		}
+	}
+	if got := testutil.ToFloat64(n.gateway.metrics.missed); got != 1 {
+		t.Errorf("missed: got %v, want 1", got)
+	}
+}
+
 func TestPublicationsBeforeTheSubscriptionIsLive(t *testing.T) {
 	g := &Gateway{workers: []*worker{newWorker()}}
 	r := newRoom(g, chat.ARN{})

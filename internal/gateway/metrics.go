@@ -19,6 +19,7 @@ type metrics struct {
 	requestSeconds *prometheus.HistogramVec
 	errors         *prometheus.CounterVec
 	ended          *prometheus.CounterVec
+	missed         prometheus.Counter
 
 	deliveries deliveries
 }
@@ -40,7 +41,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "parlor_sessions_ended_total",
 			Help: "Sessions that ended, by cause. Dropped for not reading: slow (the room's log left it behind), unread (its errors and pongs piled up), silent (two pings unanswered), stuck (it did not read its last words)."}, []string{"cause"}),
 	}
-	r.MustRegister(m.connections, m.handshakes, m.requests, m.requestSeconds, m.errors, m.ended, &m.deliveries)
+	m.missed = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "parlor_publications_missed_total", Help: "Publications that the broker numbered and never brought; sessions did not see them."})
+	r.MustRegister(m.connections, m.handshakes, m.requests, m.requestSeconds, m.errors, m.ended, m.missed, &m.deliveries)
 	return m
 }
 

@@ -15,6 +15,13 @@ import (
 // writing to a few dozen sockets, and a publisher must not be kept for long.
 const inlineSessions = 64
 
+// maxEarly bounds what a room keeps that came before its turn. The broker brings what
+// is missing long before that, or never.
+const maxEarly = 1024
+
+// roomDeletedReason is short enough for a close frame; the room's ARN would not be.
+var roomDeletedReason = errorReason(&chat.Error{Code: chat.NotFound, Message: "The room does not exist."})
+
 // room is the node's side of a chat room that has sessions here. It applies
 // publications in the order of their numbers, whatever order they arrive in.
 type room struct {
@@ -124,7 +131,13 @@ func (r *room) take(pub *chat.Publication) (grew bool) {
 		return false
 	case pub.Position.Number > next:
 		r.early = append(r.early, pub)
-		return false
+		if len(r.early) <= maxEarly {
+			return false
+		}
+		first := slices.MinFunc(r.early, byPosition).Position.Number
+		r.gateway.metrics.missed.Add(float64(first - next))
+		r.at.Number = first - 1
+		return r.applyEarly()
 	}
 	grew = r.apply(pub)
 	if len(r.early) > 0 {
@@ -137,16 +150,15 @@ func (r *room) take(pub *chat.Publication) (grew bool) {
 func (r *room) applyEarly() (grew bool) {
 	early := r.early
 	r.early = nil
-	slices.SortFunc(early, func(a, b *chat.Publication) int {
-		if a.Position.Epoch != b.Position.Epoch {
-			return cmp.Compare(a.Position.Epoch, b.Position.Epoch)
-		}
-		return cmp.Compare(a.Position.Number, b.Position.Number)
-	})
+	slices.SortFunc(early, byPosition)
 	for _, pub := range early {
 		grew = r.take(pub) || grew
 	}
 	return grew
+}
+
+func byPosition(a, b *chat.Publication) int {
+	return cmp.Or(cmp.Compare(a.Position.Epoch, b.Position.Epoch), cmp.Compare(a.Position.Number, b.Position.Number))
 }
 
 // apply shows a publication, and marks the sessions that it ends. r.mu is held.
@@ -177,7 +189,7 @@ func (r *room) apply(pub *chat.Publication) (grew bool) {
 
 // sendAway marks a session of a deleted room. r.mu is held.
 func (r *room) sendAway(s *session) {
-	last := appendClose(nil, ws.StatusGoingAway, errorReason(chat.NewNotFound(r.arn)))
+	last := appendClose(nil, ws.StatusGoingAway, roomDeletedReason)
 	s.mark(&ending{at: s.log.end.Load(), last: last, waits: true, cause: causeRoomDeleted})
 }
 

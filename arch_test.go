@@ -34,6 +34,7 @@ var ours = []packageRule{
 	{pkg: "internal/config"},
 	{pkg: "internal/gateway"},
 	{pkg: "internal/iam"},
+	{pkg: "internal/sigv4"},
 	{pkg: "internal/store", tests: []string{"internal/store/storetest"}},
 	{pkg: "internal/store/storetest"},
 	{pkg: "internal/server", code: []string{"internal/awsapi", "internal/broker", "internal/config", "internal/gateway", "internal/store"}},

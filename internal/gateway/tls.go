@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"sync"
 	"syscall"
@@ -27,8 +28,15 @@ func (l *tlsListener) Accept() (net.Conn, error) {
 	return tls.Server(&heldConn{Conn: conn}, l.config), nil
 }
 
-// maxHeld is how much plaintext TLS is given at once: one record.
-const maxHeld = 16 << 10
+const (
+	// maxHeld is how much plaintext TLS is given at once: one record.
+	maxHeld = 16 << 10
+	// maxOut bounds what is held: a record of ours, and the answers that TLS gives by
+	// itself (key updates) until the next write of ours takes them along.
+	maxOut = 2*maxHeld + 4<<10
+)
+
+var errHeld = errors.New("the client makes TLS answer more than is sent")
 
 // tlsConn is a TLS connection over one whose writes can be held.
 type tlsConn struct {
@@ -62,11 +70,15 @@ type heldConn struct {
 }
 
 // Write implements net.Conn. Of the session's bytes it is given one record at a time,
-// so that what is held is bounded.
+// when nothing is held but answers of TLS; more of those than maxOut has room for fail
+// the connection.
 func (c *heldConn) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	if c.holds {
 		defer c.mu.Unlock()
+		if len(c.out)-c.gone+len(b) > maxOut {
+			return 0, errHeld
+		}
 		if c.out == nil {
 			c.out = newMessage()
 		}

@@ -18,9 +18,11 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -114,9 +116,24 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		ErrorLog:          httpLog(logger),
 	}
 	return s, nil
+}
+
+// httpLog takes what net/http has to say: panics and a listener without file
+// descriptors are the server's trouble, TLS handshakes that fail are their clients'.
+func httpLog(logger *slog.Logger) *log.Logger { return log.New(httpLogWriter{logger}, "", 0) }
+
+type httpLogWriter struct{ logger *slog.Logger }
+
+func (w httpLogWriter) Write(line []byte) (int, error) {
+	level := slog.LevelWarn
+	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
+		level = slog.LevelDebug
+	}
+	w.logger.Log(context.Background(), level, "http server", "error", string(bytes.TrimSpace(line)))
+	return len(line), nil
 }
 
 // listen opens the listener. A server that is not open must come to stand on

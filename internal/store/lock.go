@@ -25,3 +25,20 @@ func lockDirectory(dir string) (*os.File, error) {
 	}
 	return nil, fmt.Errorf("lock the data directory %s: %w", dir, err)
 }
+
+// holdsDirectory returns nil while the directory that was locked is the one at its
+// path. SQLite goes on writing to files that were removed, and says nothing.
+func holdsDirectory(lock *os.File) error {
+	there, err := os.Stat(lock.Name())
+	if err != nil {
+		return fmt.Errorf("the data directory was taken away while in use: %w", err)
+	}
+	ours, err := lock.Stat()
+	if err != nil {
+		return fmt.Errorf("look at the lock of the data directory: %w", err)
+	}
+	if !os.SameFile(there, ours) {
+		return fmt.Errorf("%s is not the file that was locked: the data directory was replaced while in use", lock.Name())
+	}
+	return nil
+}

@@ -25,14 +25,15 @@ var ErrClosed = errors.New("the store is closed")
 // again does nothing.
 func (s *Store) Close() error { return s.engine.close() }
 
-// Ready implements [chat.Store]: the database answers a query.
+// Ready implements [chat.Store]: the database answers a query, and its directory is
+// still where it was.
 func (s *Store) Ready(ctx context.Context) error {
 	return s.engine.read(ctx, func(q *session) error {
 		var n int64
 		if _, err := q.row(sqlReady, nil, &n); err != nil {
 			return fmt.Errorf("query the database: %w", err)
 		}
-		return nil
+		return holdsDirectory(s.engine.lock)
 	})
 }
 

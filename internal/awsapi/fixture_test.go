@@ -56,21 +56,25 @@ type fixture struct {
 	logged   *syncBuffer
 }
 
-func newFixture(testing.TB) *fixture {
+func newFixture(_ testing.TB, change ...func(*Config)) *fixture {
 	f := &fixture{
 		store:    newMemoryStore(),
 		broker:   &recordingBroker{},
 		registry: prometheus.NewRegistry(),
 		logged:   &syncBuffer{},
 	}
-	f.Handler = New(Config{
+	c := Config{
 		Service: chat.NewService(chat.ServiceConfig{
 			Store: f.store, Broker: f.broker, TokenLifetime: time.Hour,
 		}),
 		Logger:         slog.New(slog.NewJSONHandler(f.logged, nil)),
 		Metrics:        f.registry,
 		DefaultAccount: testAccount,
-	})
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	f.Handler = New(c)
 	return f
 }
 
@@ -113,7 +117,7 @@ func newRequest(method, target, body string) *http.Request {
 	if err != nil {
 		panic(err)
 	}
-	r.URL = u
+	r.URL, r.RequestURI = u, target
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}

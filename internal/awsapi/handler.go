@@ -19,19 +19,25 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"parlor/internal/chat"
+	"parlor/internal/sigv4"
 )
 
 // maxBody bounds a request body, in bytes. The largest input there can be is a tenth
 // of it, were every character escaped.
 const maxBody = 256 << 10
 
-// Config is what a Handler works with. All members are required.
+// Config is what a Handler works with.
 type Config struct {
 	Service *chat.Service
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer
-	// DefaultAccount owns what callers do whose access key is not an account id.
+	// Credentials finds the principal of an access key, for every request anew. Nil
+	// takes any access key at its word; then DefaultAccount owns what those do that
+	// are not account ids.
+	Credentials    func(accessKey string) (Principal, bool)
 	DefaultAccount string
+	// Regions are those that are served; none is any.
+	Regions []string
 }
 
 // Handler serves the control plane on every path it is given. It is safe for
@@ -39,7 +45,10 @@ type Config struct {
 type Handler struct {
 	service        *chat.Service
 	logger         *slog.Logger
+	credentials    func(accessKey string) (Principal, bool)
 	defaultAccount string
+	regions        []string
+	verifier       sigv4.Verifier
 	requests       *prometheus.CounterVec
 	seconds        *prometheus.HistogramVec
 }
@@ -50,7 +59,9 @@ func New(c Config) *Handler {
 	h := &Handler{
 		service:        c.Service,
 		logger:         c.Logger,
+		credentials:    c.Credentials,
 		defaultAccount: c.DefaultAccount,
+		regions:        c.Regions,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parlor_api_requests_total",
 			Help: "Control-plane requests answered, by operation and HTTP status.",
@@ -136,9 +147,9 @@ func (h *Handler) answer(x *exchange, w http.ResponseWriter, r *http.Request) (a
 	if err != nil {
 		return nil, err
 	}
-	who, refusal := h.identify(r)
-	if refusal != nil {
-		return nil, refusal
+	who, err := h.identify(r, body)
+	if err != nil {
+		return nil, unidentified(err)
 	}
 	x.caller = who
 	if !found {
@@ -147,7 +158,10 @@ func (h *Handler) answer(x *exchange, w http.ResponseWriter, r *http.Request) (a
 	if operation.hasBody && len(body) > 0 && !isJSON(r.Header.Get("Content-Type")) {
 		return nil, &apiError{Status: http.StatusUnsupportedMediaType, Name: "UnsupportedMediaTypeException", Message: mediaTypeText}
 	}
-	c := &call{Service: h.service, caller: who, operation: operation.name}
+	c := &call{
+		Service: h.service, caller: who, operation: operation.name,
+		address: addressOf(r.RemoteAddr), secure: r.TLS != nil, userAgent: r.UserAgent(),
+	}
 	out, err := x.run(r.Context(), operation, c, source{body: body, label: label, query: r.URL.RawQuery})
 	x.status = operation.success
 	if operation.success == http.StatusNoContent {

@@ -1,125 +1,101 @@
 package awsapi
 
 import (
+	"crypto/subtle"
+	"errors"
 	"net/http"
-	"net/url"
-	"strings"
+	"slices"
+	"time"
 
 	"parlor/internal/chat"
+	"parlor/internal/iam"
+	"parlor/internal/sigv4"
 )
+
+// Principal is who an access key stands for.
+type Principal struct {
+	Name    string // the user's name, in policies and refusals
+	Account string
+	Secret  string
+	// SessionToken must come with a temporary key, and nothing with another.
+	SessionToken string
+	Expires      time.Time   // of a temporary key; zero: never
+	Policy       *iam.Policy // nil: everything in its account
+}
 
 // caller is who sent a request.
 type caller struct {
-	Scope chat.Scope
-	KeyID string // the access key; for messages to the caller, never for the log
+	Scope  chat.Scope
+	Name   string // for messages to the caller, never for the log
+	Policy *iam.Policy
 }
 
 // arn is the caller as AWS names a user in a refusal.
-func (c caller) arn() string { return "arn:aws:iam::" + c.Scope.Account + ":user/" + c.KeyID }
+func (c caller) arn() string { return "arn:aws:iam::" + c.Scope.Account + ":user/" + c.Name }
 
-const algorithm = "AWS4-HMAC-SHA256"
+const service = "ivschat"
 
-// identify reads the caller from the Credential of a Signature Version 4 request, in
-// the Authorization header or in the query: the region is that of the credential
-// scope, the account is the access key if that is an account id, else the default
-// account. Signatures are not verified.
-func (h *Handler) identify(r *http.Request) (caller, *apiError) {
-	credential, err := credentialOf(r)
+// identify finds out who sent a request: the region is that of the credential scope,
+// the account is the access key's. With credentials the request's signature is
+// verified; without, whoever says to be somebody is, the account being the access key
+// if that is an account id, else the default account.
+func (h *Handler) identify(r *http.Request, body []byte) (caller, error) {
+	signature, err := sigv4.Parse(r)
 	if err != nil {
 		return caller{}, err
 	}
-	parts := strings.Split(credential, "/")
-	if len(parts) != 5 {
-		return caller{}, incomplete("Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term.")
-	}
-	key, region, service, terminator := parts[0], parts[2], parts[3], parts[4]
-	if key == "" {
-		return caller{}, &apiError{
-			Status: http.StatusForbidden, Name: "UnrecognizedClientException",
-			Message: "The security token included in the request is invalid.",
+	who := caller{Scope: chat.Scope{Region: signature.Region}}
+	if h.credentials == nil {
+		if err := signature.CheckScope(service, h.serves); err != nil {
+			return caller{}, err
 		}
-	}
-	var faults []string
-	if !chat.ValidRegion(region) {
-		faults = append(faults, "Credential should be scoped to a valid region.")
-	}
-	if service != "ivschat" {
-		faults = append(faults, "Credential should be scoped to correct service: 'ivschat'.")
-	}
-	if terminator != "aws4_request" {
-		faults = append(faults, "Credential should be scoped with a valid terminator: 'aws4_request'.")
-	}
-	if faults != nil {
-		return caller{}, &apiError{
-			Status: http.StatusForbidden, Name: "InvalidSignatureException",
-			Message: strings.Join(faults, " "),
+		if signature.AccessKey == "" {
+			return caller{}, errUnrecognized
 		}
+		who.Name, who.Scope.Account = signature.AccessKey, h.defaultAccount
+		if isAccount(signature.AccessKey) {
+			who.Scope.Account = signature.AccessKey
+		}
+		return who, nil
 	}
-	who := caller{Scope: chat.Scope{Region: region, Account: h.defaultAccount}, KeyID: key}
-	if isAccount(key) {
-		who.Scope.Account = key
+	now := time.Now()
+	if err := signature.Check(service, h.serves, now); err != nil {
+		return caller{}, err
 	}
+	principal, found := h.credentials(signature.AccessKey)
+	if !found {
+		return caller{}, errUnrecognized
+	}
+	if err := h.verifier.Verify(signature, principal.Secret, body); err != nil {
+		return caller{}, err
+	}
+	if subtle.ConstantTimeCompare([]byte(principal.SessionToken), []byte(signature.SessionToken)) != 1 {
+		return caller{}, errUnrecognized
+	}
+	if !principal.Expires.IsZero() && !now.Before(principal.Expires) {
+		return caller{}, errExpired
+	}
+	who.Name, who.Scope.Account, who.Policy = principal.Name, principal.Account, principal.Policy
 	return who, nil
 }
 
-// credentialOf finds the Credential parameter and checks that the others are there.
-func credentialOf(r *http.Request) (string, *apiError) {
-	if authorization := r.Header.Get("Authorization"); authorization != "" {
-		return headerCredential(r.Header, authorization)
-	}
-	// A query that does not parse says what it can: what is missing is reported.
-	query, _ := url.ParseQuery(r.URL.RawQuery)
-	if !query.Has("X-Amz-Algorithm") && !query.Has("X-Amz-Credential") && !query.Has("X-Amz-Signature") {
-		return "", &apiError{
-			Status: http.StatusForbidden, Name: "MissingAuthenticationTokenException",
-			Message: missingTokenText,
-		}
-	}
-	var faults []string
-	for _, name := range []string{"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Date"} {
-		if query.Get(name) == "" {
-			faults = append(faults, "AWS query-string parameters must include '"+name+"'. Re-examine the query-string parameters.")
-		}
-	}
-	if a := query.Get("X-Amz-Algorithm"); a != "" && a != algorithm {
-		faults = append(faults, "Unsupported AWS 'algorithm'.")
-	}
-	if faults != nil {
-		return "", incomplete(faults...)
-	}
-	return query.Get("X-Amz-Credential"), nil
+var (
+	errUnrecognized = &sigv4.Error{Name: "UnrecognizedClientException", Message: "The security token included in the request is invalid."}
+	errExpired      = &sigv4.Error{Name: "ExpiredTokenException", Message: "The security token included in the request is expired"}
+)
+
+// serves reports whether a region is served here.
+func (h *Handler) serves(region string) bool {
+	return chat.ValidRegion(region) && (len(h.regions) == 0 || slices.Contains(h.regions, region))
 }
 
-func headerCredential(header http.Header, authorization string) (string, *apiError) {
-	// Another scheme has none of the parameters, and that is what AWS says of it.
-	scheme, rest, _ := strings.Cut(strings.TrimSpace(authorization), " ")
-	parameters := map[string]string{}
-	if scheme == algorithm {
-		for part := range strings.SplitSeq(rest, ",") {
-			name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
-			parameters[name] = value
-		}
+// unidentified renders an error of identify.
+func unidentified(err error) *apiError {
+	e, ok := errors.AsType[*sigv4.Error](err)
+	if !ok {
+		return errInternal()
 	}
-	var faults []string
-	for _, name := range []string{"Credential", "Signature", "SignedHeaders"} {
-		if parameters[name] == "" {
-			faults = append(faults, "Authorization header requires '"+name+"' parameter.")
-		}
-	}
-	if header.Get("X-Amz-Date") == "" && header.Get("Date") == "" {
-		faults = append(faults, "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
-	}
-	if faults != nil {
-		return "", incomplete(faults...)
-	}
-	return parameters["Credential"], nil
-}
-
-func incomplete(faults ...string) *apiError {
-	return &apiError{
-		Status: http.StatusForbidden, Name: "IncompleteSignatureException",
-		Message: strings.Join(faults, " "),
-	}
+	return &apiError{Status: http.StatusForbidden, Name: e.Name, Message: e.Message}
 }
 
 // isAccount reports whether s has the form of an AWS account id.

@@ -22,7 +22,7 @@ func createChatToken(ctx context.Context, c *call, in *createChatTokenInput) (*c
 	if err := f.err(); err != nil {
 		return nil, err
 	}
-	if err := c.may(spec.Room); err != nil {
+	if err := c.may(ctx, spec.Room, tagging{}); err != nil {
 		return nil, err
 	}
 	token, claims, err := c.CreateChatToken(ctx, spec)
@@ -42,7 +42,7 @@ func sendEvent(ctx context.Context, c *call, in *sendEventInput) (*idOutput, err
 	if err := f.err(); err != nil {
 		return nil, err
 	}
-	if err := c.may(room); err != nil {
+	if err := c.may(ctx, room, tagging{}); err != nil {
 		return nil, err
 	}
 	id, err := c.SendEvent(ctx, room, name, in.Attributes)
@@ -58,7 +58,7 @@ func deleteMessage(ctx context.Context, c *call, in *deleteMessageInput) (*idOut
 	if err := f.err(); err != nil {
 		return nil, err
 	}
-	if err := c.may(room); err != nil {
+	if err := c.may(ctx, room, tagging{}); err != nil {
 		return nil, err
 	}
 	id, err := c.DeleteMessage(ctx, room, message, reason)
@@ -74,7 +74,7 @@ func disconnectUser(ctx context.Context, c *call, in *disconnectUserInput) (*emp
 	if err := f.err(); err != nil {
 		return nil, err
 	}
-	if err := c.may(room); err != nil {
+	if err := c.may(ctx, room, tagging{}); err != nil {
 		return nil, err
 	}
 	return &emptyOutput{}, c.DisconnectUser(ctx, room, user, reason)

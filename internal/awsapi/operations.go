@@ -3,6 +3,7 @@ package awsapi
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"strings"
@@ -16,20 +17,11 @@ type call struct {
 	*chat.Service
 	caller    caller
 	operation string
-}
 
-// may decides whether the caller may do this to a resource. Resources of another
-// account are refused before it is said whether they exist; those of another region
-// do not exist here.
-func (c *call) may(resource chat.ARN) error {
-	if resource.Account != c.caller.Scope.Account {
-		return &chat.Error{Code: chat.Forbidden, Message: "User: " + c.caller.arn() +
-			" is not authorized to perform: ivschat:" + c.operation + " on resource: " + resource.String()}
-	}
-	if resource.Region != c.caller.Scope.Region {
-		return chat.NewNotFound(resource)
-	}
-	return nil
+	// For policies.
+	address   netip.Addr
+	secure    bool
+	userAgent string
 }
 
 // operation is one row of the API.

@@ -31,12 +31,15 @@ func createRoom(ctx context.Context, c *call, in *createRoomInput) (*roomOutput,
 	if err := f.err(); err != nil {
 		return nil, err
 	}
+	if err := c.mayAny(chat.KindRoom, tagging{set: in.Tags}); err != nil {
+		return nil, err
+	}
 	return oneRoom(c.CreateRoom(ctx, c.caller.Scope, spec))
 }
 
 // IVS: GetRoom
 func getRoom(ctx context.Context, c *call, in *identifierInput) (*roomOutput, error) {
-	arn, err := c.resource("identifier", in.Identifier, chat.KindRoom)
+	arn, err := c.resource(ctx, "identifier", in.Identifier, chat.KindRoom)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +60,7 @@ func updateRoom(ctx context.Context, c *call, in *updateRoomInput) (*roomOutput,
 	if err := f.err(); err != nil {
 		return nil, err
 	}
-	if err := c.may(arn); err != nil {
+	if err := c.may(ctx, arn, tagging{}); err != nil {
 		return nil, err
 	}
 	return oneRoom(c.UpdateRoom(ctx, arn, change))
@@ -65,7 +68,7 @@ func updateRoom(ctx context.Context, c *call, in *updateRoomInput) (*roomOutput,
 
 // IVS: DeleteRoom
 func deleteRoom(ctx context.Context, c *call, in *identifierInput) (*emptyOutput, error) {
-	arn, err := c.resource("identifier", in.Identifier, chat.KindRoom)
+	arn, err := c.resource(ctx, "identifier", in.Identifier, chat.KindRoom)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +91,9 @@ func listRooms(ctx context.Context, c *call, in *listRoomsInput) (*listRoomsOutp
 		filter.LoggingConfiguration = f.arn("loggingConfigurationIdentifier", id, chat.KindLoggingConfiguration)
 	}
 	if err := f.err(); err != nil {
+		return nil, err
+	}
+	if err := c.mayAny(chat.KindRoom, tagging{}); err != nil {
 		return nil, err
 	}
 	rooms, next, err := c.ListRooms(ctx, c.caller.Scope, filter, token, limit)
@@ -117,12 +123,15 @@ func createLoggingConfiguration(ctx context.Context, c *call, in *createLoggingC
 	if err := f.err(); err != nil {
 		return nil, err
 	}
+	if err := c.mayAny(chat.KindLoggingConfiguration, tagging{set: in.Tags}); err != nil {
+		return nil, err
+	}
 	return oneLoggingConfiguration(c.CreateLoggingConfiguration(ctx, c.caller.Scope, spec))
 }
 
 // IVS: GetLoggingConfiguration
 func getLoggingConfiguration(ctx context.Context, c *call, in *identifierInput) (*loggingConfigurationOutput, error) {
-	arn, err := c.resource("identifier", in.Identifier, chat.KindLoggingConfiguration)
+	arn, err := c.resource(ctx, "identifier", in.Identifier, chat.KindLoggingConfiguration)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +150,7 @@ func updateLoggingConfiguration(ctx context.Context, c *call, in *updateLoggingC
 	if err := f.err(); err != nil {
 		return nil, err
 	}
-	if err := c.may(arn); err != nil {
+	if err := c.may(ctx, arn, tagging{}); err != nil {
 		return nil, err
 	}
 	return oneLoggingConfiguration(c.UpdateLoggingConfiguration(ctx, arn, change))
@@ -149,7 +158,7 @@ func updateLoggingConfiguration(ctx context.Context, c *call, in *updateLoggingC
 
 // IVS: DeleteLoggingConfiguration
 func deleteLoggingConfiguration(ctx context.Context, c *call, in *identifierInput) (*emptyOutput, error) {
-	arn, err := c.resource("identifier", in.Identifier, chat.KindLoggingConfiguration)
+	arn, err := c.resource(ctx, "identifier", in.Identifier, chat.KindLoggingConfiguration)
 	if err != nil {
 		return nil, err
 	}
@@ -161,6 +170,9 @@ func listLoggingConfigurations(ctx context.Context, c *call, in *listLoggingConf
 	var f faults
 	token, limit := f.page(in.NextToken, in.MaxResults)
 	if err := f.err(); err != nil {
+		return nil, err
+	}
+	if err := c.mayAny(chat.KindLoggingConfiguration, tagging{}); err != nil {
 		return nil, err
 	}
 	lcs, next, err := c.ListLoggingConfigurations(ctx, c.caller.Scope, token, limit)
@@ -176,7 +188,7 @@ func listLoggingConfigurations(ctx context.Context, c *call, in *listLoggingConf
 
 // IVS: ListTagsForResource
 func listTagsForResource(ctx context.Context, c *call, in *listTagsForResourceInput) (*listTagsForResourceOutput, error) {
-	arn, err := c.resource("resourceArn", in.ResourceARN, chat.KindRoom, chat.KindLoggingConfiguration)
+	arn, err := c.resource(ctx, "resourceArn", in.ResourceARN, chat.KindRoom, chat.KindLoggingConfiguration)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +207,7 @@ func tagResource(ctx context.Context, c *call, in *tagResourceInput) (*emptyOutp
 	if err := f.err(); err != nil {
 		return nil, err
 	}
-	if err := c.may(arn); err != nil {
+	if err := c.may(ctx, arn, tagging{set: in.Tags}); err != nil {
 		return nil, err
 	}
 	return &emptyOutput{}, c.TagResource(ctx, arn, in.Tags)
@@ -209,20 +221,20 @@ func untagResource(ctx context.Context, c *call, in *untagResourceInput) (*empty
 	if err := f.err(); err != nil {
 		return nil, err
 	}
-	if err := c.may(arn); err != nil {
+	if err := c.may(ctx, arn, tagging{keys: in.TagKeys}); err != nil {
 		return nil, err
 	}
 	return &emptyOutput{}, c.UntagResource(ctx, arn, in.TagKeys)
 }
 
 // resource checks the only member of an input, and whether the caller may.
-func (c *call) resource(member string, s *string, kinds ...chat.Kind) (chat.ARN, error) {
+func (c *call) resource(ctx context.Context, member string, s *string, kinds ...chat.Kind) (chat.ARN, error) {
 	var f faults
 	arn := f.arn(member, s, kinds...)
 	if err := f.err(); err != nil {
 		return chat.ARN{}, err
 	}
-	return arn, c.may(arn)
+	return arn, c.may(ctx, arn, tagging{})
 }
 
 func oneRoom(room chat.Room, err error) (*roomOutput, error) {

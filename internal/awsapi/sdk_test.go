@@ -21,12 +21,18 @@ import (
 // newClient is the official client, unmodified but for the endpoint.
 func newClient(t *testing.T, f *fixture) *ivschat.Client {
 	t.Helper()
+	return newClientOf(t, f, testRegion, credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "secret", ""))
+}
+
+// newClientOf is a client with credentials of its own.
+func newClientOf(t *testing.T, f *fixture, region string, who aws.CredentialsProvider) *ivschat.Client {
+	t.Helper()
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
 	return ivschat.New(ivschat.Options{
 		BaseEndpoint:     aws.String(server.URL),
-		Region:           testRegion,
-		Credentials:      credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "secret", ""),
+		Region:           region,
+		Credentials:      who,
 		RetryMaxAttempts: 1,
 	})
 }

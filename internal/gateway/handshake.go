@@ -54,18 +54,23 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (status int, mes
 	if err != nil {
 		return g.refusal(err)
 	}
+	ours := true // until the session leaves the room by itself
+	defer func() {
+		if ours {
+			g.leave(room)
+		}
+	}()
 	core, err := g.service.Admit(r.Context(), claims)
 	if err != nil {
-		g.leave(room)
 		return g.refusal(err)
 	}
 	deflate := g.compression && wantsDeflate(r.Header)
 	conn, pipelined, err := hijack(w)
 	if err != nil {
-		g.leave(room)
 		g.logger.Error("hijack", "error", err)
 		return http.StatusInternalServerError, chat.AsError(err).Message
 	}
+	ours = false
 	s := newSession(g, room, core, conn)
 	// The session is seated before the client hears of it, so that it misses nothing
 	// after; the writer flag is ours until the client did.

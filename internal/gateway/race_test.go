@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -128,5 +129,26 @@ func TestCallerGoesAwayDuringRoomChange(t *testing.T) {
 	service.DeleteRoom(ctx, room.ARN)
 	if _, err := c.read(2 * time.Second); websocket.CloseStatus(err) != websocket.StatusGoingAway {
 		t.Errorf("got %v, want a close frame 1001", err)
+	}
+}
+
+// A handshake that panics, as it does when the store does, leaves its room all the
+// same: else nothing would ever stop.
+func TestHandshakeThatPanics(t *testing.T) {
+	n := startNode(t, nodeOptions{})
+	room := n.room(chat.RoomSpec{})
+	token := n.token(chat.TokenSpec{Room: room.ARN, UserID: "a"})
+	broken := &slowSpending{Store: n.store, meanwhile: func() { panic(http.ErrAbortHandler) }}
+	n.gateway.service = chat.NewService(chat.ServiceConfig{Store: broken, Broker: n.gateway.broker, TokenLifetime: time.Hour})
+	if _, _, err := n.tryOpen(token, nil); err == nil {
+		t.Fatal("connected")
+	}
+	stopped := make(chan struct{})
+	go func() { n.stop(); close(stopped) }()
+	select {
+	case <-stopped:
+	case <-time.After(5 * time.Second):
+		n.gateway.running.Done() // for the others' sake
+		t.Fatal("the gateway does not stop")
 	}
 }

@@ -107,12 +107,14 @@ export class Raw {
     this.closed = new Promise((resolve) => {
       this.socket.on('close', (code, reason) => resolve({ code, reason: reason.toString() }));
     });
-    this.opened.catch(() => {});
-    this.wake = wake;
+    this.opened.catch(() => {}); // whoever waits for it is told
   }
 
   async next(seconds = 30) {
-    if (!this.frames.length) await bound(new Promise((f) => this.#waiting.push(f)), seconds, 'waiting for a frame');
+    if (!this.frames.length) {
+      const ended = this.closed.then(({ code }) => { throw new Error(`closed with ${code}, no frame came`); });
+      await bound(Promise.race([new Promise((f) => this.#waiting.push(f)), ended]), seconds, 'waiting for a frame');
+    }
     return this.frames.shift();
   }
 

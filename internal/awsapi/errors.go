@@ -75,6 +75,7 @@ var codes = map[chat.Code]struct {
 	chat.Forbidden:       {http.StatusForbidden, "AccessDeniedException", false, false},
 	chat.NotFound:        {http.StatusNotFound, "ResourceNotFoundException", true, false},
 	chat.Conflict:        {http.StatusConflict, "ConflictException", true, false},
+	chat.QuotaExceeded:   {http.StatusPaymentRequired, "ServiceQuotaExceededException", true, true},
 	chat.TooManyRequests: {http.StatusTooManyRequests, "ThrottlingException", true, true},
 }
 

@@ -43,11 +43,14 @@ func (m *memoryStore) referenced(old, new chat.Room) error {
 	return nil
 }
 
-func (m *memoryStore) CreateRoom(_ context.Context, room chat.Room) error {
+func (m *memoryStore) CreateRoom(_ context.Context, room chat.Room, quota int) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.referenced(chat.Room{}, room); err != nil {
 		return err
+	}
+	if quota > 0 && len(m.rooms) >= quota {
+		return chat.NewQuotaExceeded(room.ARN, quota)
 	}
 	m.rooms[room.ARN] = room
 	return nil
@@ -125,9 +128,12 @@ func (m *memoryStore) Rooms(_ context.Context, scope chat.Scope, filter chat.Roo
 	return found[:min(limit, len(found))], nil
 }
 
-func (m *memoryStore) CreateLoggingConfiguration(_ context.Context, lc chat.LoggingConfiguration) error {
+func (m *memoryStore) CreateLoggingConfiguration(_ context.Context, lc chat.LoggingConfiguration, quota int) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if quota > 0 && len(m.lcs) >= quota {
+		return chat.NewQuotaExceeded(lc.ARN, quota)
+	}
 	m.lcs[lc.ARN] = lc
 	return nil
 }

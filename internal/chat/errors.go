@@ -1,6 +1,9 @@
 package chat
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Code says what kind of failure an [Error] is. Each boundary renders it through
 // one table of its own: an HTTP status and exception name, or the ErrorCode of an
@@ -24,8 +27,10 @@ const (
 	Conflict
 	// TooLarge is a field or frame over its size limit.
 	TooLarge
-	// TooManyRequests is a request over a rate limit.
+	// TooManyRequests is a request over a rate limit, or a connection over a quota.
 	TooManyRequests
+	// QuotaExceeded is one resource more than a quota allows.
+	QuotaExceeded
 )
 
 // Error is the only error whose text a client may see.
@@ -36,7 +41,7 @@ type Error struct {
 	Fields []FieldError
 	// Resource is what the error is about, or the zero ARN.
 	Resource ARN
-	// Limit is the limit that was met, requests a second; only with TooManyRequests.
+	// Limit is the limit that was met; only with TooManyRequests and QuotaExceeded.
 	Limit int
 }
 
@@ -58,6 +63,17 @@ func NewNotFound(arn ARN) *Error {
 		Code:     NotFound,
 		Message:  fmt.Sprintf("%s %s does not exist.", what, arn),
 		Resource: arn,
+	}
+}
+
+// NewQuotaExceeded is the error for a resource that would be one more than quota
+// allows. Stores return it too.
+func NewQuotaExceeded(arn ARN, quota int) *Error {
+	return &Error{
+		Code:     QuotaExceeded,
+		Message:  fmt.Sprintf("The quota of %d %ss is exceeded.", quota, strings.ReplaceAll(string(arn.Kind), "-", " ")),
+		Resource: arn,
+		Limit:    quota,
 	}
 }
 

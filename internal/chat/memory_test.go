@@ -119,7 +119,7 @@ func (m *memoryStore) exist(configurations, known []ARN) error {
 	return nil
 }
 
-func (m *memoryStore) CreateRoom(_ context.Context, room Room) error {
+func (m *memoryStore) CreateRoom(_ context.Context, room Room, _ int) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fails != nil {
@@ -216,7 +216,7 @@ func (m *memoryStore) Rooms(_ context.Context, scope Scope, filter RoomFilter, a
 	return page(all, func(r Room) Cursor { return Cursor{r.UpdateTime, r.ARN.ID} }, after, limit), nil
 }
 
-func (m *memoryStore) CreateLoggingConfiguration(_ context.Context, lc LoggingConfiguration) error {
+func (m *memoryStore) CreateLoggingConfiguration(_ context.Context, lc LoggingConfiguration, _ int) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fails != nil {

@@ -14,8 +14,9 @@ import (
 // executable: internal/store/storetest.
 type Store interface {
 	// CreateRoom stores a new room. Each of room.LoggingConfigurations must exist,
-	// else NotFound, naming the first that does not.
-	CreateRoom(ctx context.Context, room Room) error
+	// else NotFound, naming the first that does not. A quota over 0 is how many rooms
+	// the scope may have; one more is QuotaExceeded.
+	CreateRoom(ctx context.Context, room Room, quota int) error
 	// Room returns one room.
 	Room(ctx context.Context, arn ARN) (Room, error)
 	// UpdateRoom replaces the room by change(room), in one transaction. change may be
@@ -30,7 +31,9 @@ type Store interface {
 	// not depend on how many rooms come before the cursor.
 	Rooms(ctx context.Context, scope Scope, filter RoomFilter, after Cursor, limit int) ([]Room, error)
 
-	CreateLoggingConfiguration(ctx context.Context, lc LoggingConfiguration) error
+	// CreateLoggingConfiguration stores a new logging configuration, within a quota as
+	// CreateRoom.
+	CreateLoggingConfiguration(ctx context.Context, lc LoggingConfiguration, quota int) error
 	LoggingConfiguration(ctx context.Context, arn ARN) (LoggingConfiguration, error)
 	// UpdateLoggingConfiguration is to logging configurations what UpdateRoom is to rooms.
 	UpdateLoggingConfiguration(ctx context.Context, arn ARN, change func(LoggingConfiguration) (LoggingConfiguration, error)) (LoggingConfiguration, error)

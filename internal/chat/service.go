@@ -15,15 +15,18 @@ type Service struct {
 	sealer        *Sealer
 	tokenLifetime time.Duration
 	rooms         roomCache
+	limits        *limits
 }
 
-// ServiceConfig is what a Service works with. All members are required.
+// ServiceConfig is what a Service works with. All members are required but Quotas.
 type ServiceConfig struct {
 	Store  Store
 	Broker Broker
 	// TokenLifetime is how long a token may open a connection, never longer than the
 	// session it grants.
 	TokenLifetime time.Duration
+	// Quotas hold for every account and region by itself.
+	Quotas Quotas
 }
 
 func NewService(c ServiceConfig) *Service {
@@ -33,6 +36,7 @@ func NewService(c ServiceConfig) *Service {
 		sealer:        NewSealer(c.Store),
 		tokenLifetime: c.TokenLifetime,
 		rooms:         roomCache{rooms: map[ARN]*Room{}},
+		limits:        newLimits(c.Quotas),
 	}
 }
 
@@ -128,7 +132,7 @@ func (s *Service) CreateRoom(ctx context.Context, scope Scope, spec RoomSpec) (R
 	if room.MaximumMessageLength == 0 {
 		room.MaximumMessageLength = DefaultMaximumMessageLength
 	}
-	return room, s.store.CreateRoom(ctx, room)
+	return room, s.store.CreateRoom(ctx, room, s.limits.quotas.Rooms)
 }
 
 // inScope checks that logging configurations are of the room's own region and
@@ -252,7 +256,7 @@ func (s *Service) CreateLoggingConfiguration(ctx context.Context, scope Scope, s
 		Destination: spec.Destination,
 		Tags:        withTags(nil, spec.Tags),
 	}
-	return lc, s.store.CreateLoggingConfiguration(ctx, lc)
+	return lc, s.store.CreateLoggingConfiguration(ctx, lc, s.limits.quotas.LoggingConfigurations)
 }
 
 // GetLoggingConfiguration returns a logging configuration.
@@ -427,6 +431,9 @@ func (s *Service) DisconnectUser(ctx context.Context, room ARN, userID, reason s
 func (s *Service) moderate(ctx context.Context, pub *Publication, name string, attributes map[string]string) (string, error) {
 	pub.Accepted = time.Now()
 	if _, err := s.store.Room(ctx, pub.Room); err != nil {
+		return "", err
+	}
+	if err := s.limits.publish(pub); err != nil {
 		return "", err
 	}
 	id := NewID()

@@ -35,18 +35,23 @@ func (s *Service) OpenToken(ctx context.Context, token string) (Claims, error) {
 
 // Admit turns claims into a session: the room must exist, and the token is spent,
 // durably and once. It is called when this node's subscription to the room is live.
-// Errors are NotFound, Unauthorized, or the store's.
+// Errors are NotFound, Unauthorized, TooManyRequests over the quota of connections, or
+// the store's. Depart must follow.
 func (s *Service) Admit(ctx context.Context, claims Claims) (*Session, error) {
 	room, err := s.rooms.room(ctx, s.store, claims.Room)
 	if err != nil {
 		return nil, err
 	}
-	first, err := s.store.SpendToken(ctx, claims.ID, claims.TokenExpires.Add(clockSlack))
-	if err != nil {
+	if err := s.limits.connect(claims.Room.Scope); err != nil {
 		return nil, err
 	}
-	if !first {
-		return nil, errToken
+	first, err := s.store.SpendToken(ctx, claims.ID, claims.TokenExpires.Add(clockSlack))
+	if err == nil && !first {
+		err = errToken
+	}
+	if err != nil {
+		s.limits.disconnect(claims.Room.Scope)
+		return nil, err
 	}
 	return &Session{
 		Room:         room.ARN,
@@ -56,6 +61,9 @@ func (s *Service) Admit(ctx context.Context, claims Claims) (*Session, error) {
 		sender:       appendSender(nil, claims.UserID, claims.Attributes),
 	}, nil
 }
+
+// Depart ends a session that Admit admitted; it no longer counts.
+func (s *Service) Depart(session *Session) { s.limits.disconnect(session.Room.Scope) }
 
 // ForgetRoom drops what is remembered of a room. The node calls it when the room
 // changed, and when its last session left.
@@ -131,12 +139,11 @@ func (s *Service) sendMessage(ctx context.Context, session *Session, room *Room,
 	}
 	frame := make([]byte, 0, 256+len(request.Content)+len(session.sender)+2*MaxAttributesSize*min(1, len(request.Attributes)))
 	frame = appendMessage(frame, NewID(), request.RequestID, request.Attributes, request.Content, accepted, session.sender)
-	return s.broker.Publish(ctx, &Publication{
-		Room:     session.Room,
-		Kind:     PublishMessage,
-		Frame:    frame,
-		Accepted: accepted,
-	}, room.MaximumMessageRatePerSecond)
+	pub := &Publication{Room: session.Room, Kind: PublishMessage, Frame: frame, Accepted: accepted}
+	if err := s.limits.publish(pub); err != nil {
+		return err
+	}
+	return s.broker.Publish(ctx, pub, room.MaximumMessageRatePerSecond)
 }
 
 // IVS: chat-messaging-api/DeleteMessage
@@ -173,6 +180,9 @@ func (s *Service) disconnectUser(ctx context.Context, session *Session, request 
 func (s *Service) act(ctx context.Context, pub *Publication, request *action, name string, attributes map[string]string) error {
 	if utf8.RuneCountInString(request.Reason) > MaxReasonLength {
 		return &Error{Code: TooLarge, Message: "Reason exceeds maximum length"}
+	}
+	if err := s.limits.publish(pub); err != nil {
+		return err
 	}
 	pub.Frame = appendEvent(nil, NewID(), request.RequestID, name, attributes, pub.Accepted)
 	return s.broker.Publish(ctx, pub, 0)

@@ -26,7 +26,16 @@ func wantsDeflate(h http.Header) bool {
 		if string(option.Name) != "permessage-deflate" {
 			continue
 		}
-		if _, limited := option.Parameters.Get("server_max_window_bits"); !limited {
+		acceptable := true
+		option.Parameters.ForEach(func(name, _ []byte) bool {
+			switch string(name) {
+			case "server_no_context_takeover", "client_no_context_takeover", "client_max_window_bits":
+			default: // a limit on our window, which we cannot keep, or nothing RFC 7692 knows
+				acceptable = false
+			}
+			return acceptable
+		})
+		if acceptable {
 			return true
 		}
 	}

@@ -26,6 +26,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"sync"
 	"time"
@@ -46,6 +47,11 @@ type Config struct {
 	// PingInterval is how long a client may be silent before it is asked for a sign
 	// of life. After two that it does not give it is dropped.
 	PingInterval time.Duration
+	// AllowedOrigins are the web origins whose pages may connect; none is any.
+	AllowedOrigins []string
+	// ConnectionsPerAddress and HandshakesPerAddress (a second) bound what comes from
+	// one client address; 0 is no limit.
+	ConnectionsPerAddress, HandshakesPerAddress int
 }
 
 // Gateway serves the messaging API on one node.
@@ -56,6 +62,8 @@ type Gateway struct {
 	metrics      *metrics
 	compression  bool
 	pingInterval time.Duration
+	origins      []string
+	addresses    *addresses
 
 	wheel   *wheel
 	workers []*worker
@@ -63,11 +71,19 @@ type Gateway struct {
 	// wait for a session's socket.
 	running sync.WaitGroup
 
+	// held are handshakes that wait for the end of a drain; ended is closed when it
+	// comes.
+	held  chan struct{}
+	ended chan struct{}
+
 	mu       sync.Mutex
 	rooms    map[chat.ARN]*room
 	draining bool // no new sessions
 	stopped  bool // and none at all
 }
+
+// maxHeldHandshakes bounds the handshakes that wait for the end of a drain.
+const maxHeldHandshakes = 1024
 
 // New returns a Gateway that works once Run is called.
 func New(c Config) *Gateway {
@@ -78,8 +94,14 @@ func New(c Config) *Gateway {
 		metrics:      newMetrics(c.Metrics),
 		compression:  c.Compression,
 		pingInterval: c.PingInterval,
-		wheel:        &wheel{base: time.Now()},
-		rooms:        map[chat.ARN]*room{},
+		origins:      c.AllowedOrigins,
+		addresses: &addresses{
+			connections: c.ConnectionsPerAddress, handshakes: c.HandshakesPerAddress, uses: map[netip.Prefix]*addressUse{},
+		},
+		wheel: &wheel{base: time.Now()},
+		held:  make(chan struct{}, maxHeldHandshakes),
+		ended: make(chan struct{}),
+		rooms: map[chat.ARN]*room{},
 	}
 	for range runtime.GOMAXPROCS(0) {
 		g.workers = append(g.workers, newWorker())
@@ -103,6 +125,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.mu.Lock()
 	g.stopped = true
 	g.mu.Unlock()
+	g.release()
 	for _, s := range g.refuse() {
 		s.drop(causeShutdown)
 	}
@@ -126,10 +149,14 @@ func (g *Gateway) refuse() []*session {
 	return sessions
 }
 
-// Drain refuses new sessions with 503, and ends those there are, spread evenly over
-// the window: each gets what was published and then a broken connection, which makes
-// the SDKs connect again, to another node. It returns when all are gone or ctx ends.
+// Drain lets no new sessions in, and ends those there are, spread evenly over the
+// window: each gets what was published and then a broken connection, which makes the
+// SDKs connect again, to another node. One that is led back here is held until the
+// drain is over, or for handshakeTimeout, and then refused with 503: the JavaScript
+// SDK tries four times without a pause, and should not have spent that before the
+// load balancer knows. Drain returns when all are gone or ctx ends.
 func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
+	defer g.release()
 	start := time.Now()
 	for sessions := g.refuse(); len(sessions) > 0; sessions = g.refuse() {
 		for i, s := range sessions {
@@ -145,6 +172,33 @@ func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
 		if !sleep(ctx, 10*time.Millisecond) {
 			return
 		}
+	}
+}
+
+// release lets the held handshakes go.
+func (g *Gateway) release() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.ended:
+	default:
+		close(g.ended)
+	}
+}
+
+// hold waits for the end of the drain, but not for long, and not with too many.
+func (g *Gateway) hold(ctx context.Context) {
+	select {
+	case g.held <- struct{}{}:
+	default:
+		return
+	}
+	defer func() { <-g.held }()
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	select {
+	case <-g.ended:
+	case <-ctx.Done():
 	}
 }
 
@@ -216,6 +270,12 @@ func (g *Gateway) subscribe(ctx context.Context, r *room) {
 	defer cancel()
 	var at chat.Position
 	if at, r.cancel, r.err = g.broker.Subscribe(ctx, r.arn); r.err != nil {
+		// Those who wait for it share the failure; the next starts anew.
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.rooms[r.arn] == r {
+			delete(g.rooms, r.arn)
+		}
 		return
 	}
 	// What was remembered before the subscription may be out of date.
@@ -229,7 +289,7 @@ func (g *Gateway) leave(r *room) {
 	g.mu.Lock()
 	r.users--
 	last := r.users == 0
-	if last {
+	if last && g.rooms[r.arn] == r {
 		delete(g.rooms, r.arn)
 	}
 	g.mu.Unlock()

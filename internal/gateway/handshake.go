@@ -37,13 +37,25 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (status int, message string) {
 	key := r.Header.Get("Sec-WebSocket-Key")
 	switch raw, err := base64.StdEncoding.DecodeString(key); {
-	case r.Method != http.MethodGet || r.ProtoMajor != 1 || !isUpgrade(r.Header):
+	case r.Method != http.MethodGet || r.Proto != "HTTP/1.1" || !isUpgrade(r.Header):
 		return http.StatusUpgradeRequired, "This is the Chat Messaging API: connect with a WebSocket, with the chat token as its subprotocol."
 	case r.Header.Get("Sec-WebSocket-Version") != "13":
 		return http.StatusUpgradeRequired, "Sec-WebSocket-Version must be 13."
 	case err != nil || len(raw) != 16:
 		return http.StatusBadRequest, "Sec-WebSocket-Key is missing or malformed."
+	case !g.originAllowed(r):
+		return http.StatusForbidden, "Pages of this origin may not connect."
 	}
+	address := addressOf(r)
+	if !g.addresses.enter(address) {
+		return http.StatusTooManyRequests, "There are too many connections or handshakes from this address."
+	}
+	ours := true // until the session gives up by itself what it has
+	defer func() {
+		if ours {
+			g.addresses.leave(address)
+		}
+	}()
 	token, _, _ := strings.Cut(strings.Join(r.Header.Values("Sec-WebSocket-Protocol"), ","), ",")
 	token = strings.TrimSpace(token)
 	claims, err := g.service.OpenToken(r.Context(), token)
@@ -51,10 +63,12 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (status int, mes
 		return g.refusal(err)
 	}
 	room, err := g.enter(r.Context(), claims.Room)
+	if err == errDraining {
+		g.hold(r.Context())
+	}
 	if err != nil {
 		return g.refusal(err)
 	}
-	ours := true // until the session leaves the room by itself
 	defer func() {
 		if ours {
 			g.leave(room)
@@ -67,11 +81,13 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (status int, mes
 	deflate := g.compression && wantsDeflate(r.Header)
 	conn, pipelined, err := hijack(w)
 	if err != nil {
+		g.service.Depart(core)
 		g.logger.Error("hijack", "error", err)
 		return http.StatusInternalServerError, chat.AsError(err).Message
 	}
 	ours = false
 	s := newSession(g, room, core, conn)
+	s.address = address
 	// The session is seated before the client hears of it, so that it misses nothing
 	// after; the writer flag is ours until the client did.
 	s.writing.Store(busy)

@@ -285,7 +285,7 @@ type memoryStore struct {
 	reads int
 }
 
-func (m *memoryStore) CreateRoom(_ context.Context, room chat.Room) error {
+func (m *memoryStore) CreateRoom(_ context.Context, room chat.Room, _ int) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.rooms[room.ARN] = room

@@ -49,6 +49,8 @@ func (s *session) run(pipelined []byte) {
 	s.socket().Close()
 	g.wheel.remove(s)
 	s.room.leave(s)
+	g.service.Depart(s.core)
+	g.addresses.leave(s.address)
 	why := *s.closed.Load()
 	g.metrics.connections.Dec()
 	g.metrics.ended.WithLabelValues(string(why)).Inc()

@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -40,6 +41,7 @@ type session struct {
 	tls     *tlsConn        // conn, where it is TLS
 	core    *chat.Session
 	opened  time.Time
+	address netip.Prefix // where it counts
 
 	writing atomic.Uint32 // idle, busy or again
 	cursor  cursor

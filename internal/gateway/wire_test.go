@@ -255,6 +255,8 @@ func TestCompressedFramesThatEndTheConnection(t *testing.T) {
 			{"permessage-deflate", true},
 			{"permessage-deflate; client_max_window_bits", true},
 			{"permessage-deflate; server_max_window_bits=10", false},
+			{"permessage-deflate; server_no_context_takeover; client_no_context_takeover", true},
+			{"permessage-deflate; x=1", false},
 			{"permessage-deflate; server_max_window_bits=10, permessage-deflate", true},
 			{"x-webkit-deflate-frame", false},
 			{"", false},

@@ -46,7 +46,7 @@ func fill(b *testing.B) *Store {
 	b.Helper()
 	s := openStore(b)
 	lc := chat.LoggingConfiguration{ARN: numbered(chat.KindLoggingConfiguration, 1), CreateTime: epoch, UpdateTime: epoch}
-	if err := s.CreateLoggingConfiguration(b.Context(), lc); err != nil {
+	if err := s.CreateLoggingConfiguration(b.Context(), lc, 0); err != nil {
 		b.Fatal(err)
 	}
 	var next atomic.Int64
@@ -58,7 +58,7 @@ func fill(b *testing.B) *Store {
 				if n%100 == 0 {
 					room.LoggingConfigurations = []chat.ARN{lc.ARN}
 				}
-				if err := s.CreateRoom(b.Context(), room); err != nil {
+				if err := s.CreateRoom(b.Context(), room, 0); err != nil {
 					b.Error(err)
 					return
 				}
@@ -93,7 +93,7 @@ func BenchmarkCreateRoom(b *testing.B) {
 	for _, writers := range []int{1, 32} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
 			s := openStore(b)
-			parallel(b, writers, func(n int) error { return s.CreateRoom(b.Context(), benchRoom(n)) })
+			parallel(b, writers, func(n int) error { return s.CreateRoom(b.Context(), benchRoom(n), 0) })
 		})
 	}
 }

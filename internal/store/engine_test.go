@@ -171,7 +171,7 @@ func TestPragmas(t *testing.T) {
 func TestWritersShareCommits(t *testing.T) {
 	s := openStore(t)
 	room := numberedRoom(0)
-	if err := s.CreateRoom(t.Context(), room); err != nil {
+	if err := s.CreateRoom(t.Context(), room, 0); err != nil {
 		t.Fatal(err)
 	}
 	before := s.engine.writer.commits
@@ -186,7 +186,7 @@ func TestWritersShareCommits(t *testing.T) {
 					if !errors.As(err, &refusal) {
 						t.Errorf("DeleteRoom of an absent room: got %v, want NotFound", err)
 					}
-				} else if err := s.CreateRoom(t.Context(), numberedRoom(1+n)); err != nil {
+				} else if err := s.CreateRoom(t.Context(), numberedRoom(1+n), 0); err != nil {
 					t.Errorf("CreateRoom: %v", err)
 				}
 			})
@@ -229,7 +229,7 @@ func waitQueued(t *testing.T, s *Store, n int) {
 func TestHalfDoneWriteFailsAlone(t *testing.T) {
 	s := openStore(t)
 	room := numberedRoom(0)
-	if err := s.CreateRoom(t.Context(), room); err != nil {
+	if err := s.CreateRoom(t.Context(), room, 0); err != nil {
 		t.Fatal(err)
 	}
 	const writers = 20
@@ -287,7 +287,7 @@ func TestHalfDoneWriteFailsAlone(t *testing.T) {
 // when there is room again so do writes.
 func TestFullDisk(t *testing.T) {
 	s := openStore(t)
-	if err := s.CreateRoom(t.Context(), numberedRoom(0)); err != nil {
+	if err := s.CreateRoom(t.Context(), numberedRoom(0), 0); err != nil {
 		t.Fatal(err)
 	}
 	pragma := func(text string) {
@@ -304,7 +304,7 @@ func TestFullDisk(t *testing.T) {
 		wg.Go(func() {
 			room := big
 			room.ARN = numbered(chat.KindRoom, n)
-			if err := s.CreateRoom(t.Context(), room); err == nil || !strings.Contains(err.Error(), "full") {
+			if err := s.CreateRoom(t.Context(), room, 0); err == nil || !strings.Contains(err.Error(), "full") {
 				t.Errorf("CreateRoom on a full disk: got error %v, want one that says so", err)
 			}
 		})
@@ -317,7 +317,7 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("Ready on a full disk: %v", err)
 	}
 	pragma("PRAGMA max_page_count = 1000000")
-	if err := s.CreateRoom(t.Context(), big); err != nil {
+	if err := s.CreateRoom(t.Context(), big, 0); err != nil {
 		t.Errorf("CreateRoom when there is room again: %v", err)
 	}
 }
@@ -329,7 +329,7 @@ func TestLostConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		if err := s.CreateRoom(t.Context(), numberedRoom(1)); !errors.Is(err, sql.ErrConnDone) {
+		if err := s.CreateRoom(t.Context(), numberedRoom(1), 0); !errors.Is(err, sql.ErrConnDone) {
 			t.Errorf("CreateRoom: got error %v, want ErrConnDone", err)
 		}
 	}

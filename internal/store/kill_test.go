@@ -63,7 +63,7 @@ func writeUntilKilled(spec string) error {
 
 func writeOne(ctx context.Context, s *store.Store, n int) error {
 	room := newRoom(n)
-	if err := s.CreateRoom(ctx, room); err != nil {
+	if err := s.CreateRoom(ctx, room, 0); err != nil {
 		return err
 	}
 	fmt.Printf("room %d\n", n) // one system call, so a kill cannot cut it

@@ -9,12 +9,15 @@ import (
 )
 
 // CreateLoggingConfiguration implements [chat.Store].
-func (s *Store) CreateLoggingConfiguration(ctx context.Context, lc chat.LoggingConfiguration) error {
+func (s *Store) CreateLoggingConfiguration(ctx context.Context, lc chat.LoggingConfiguration, quota int) error {
 	values, err := loggingConfigurationValues(lc)
 	if err != nil {
 		return fmt.Errorf("encode logging configuration %s: %w", lc.ARN, err)
 	}
 	return s.engine.write(ctx, func(q *session) error {
+		if err := withinQuota(q, sqlLoggingConfigurationAt, lc.ARN, quota); err != nil {
+			return err
+		}
 		if _, err := q.exec(sqlInsertLoggingConfiguration, values...); err != nil {
 			return fmt.Errorf("insert logging configuration %s: %w", lc.ARN, err)
 		}

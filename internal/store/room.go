@@ -12,12 +12,15 @@ import (
 )
 
 // CreateRoom implements [chat.Store].
-func (s *Store) CreateRoom(ctx context.Context, room chat.Room) error {
+func (s *Store) CreateRoom(ctx context.Context, room chat.Room, quota int) error {
 	values, err := roomValues(room)
 	if err != nil {
 		return fmt.Errorf("encode room %s: %w", room.ARN, err)
 	}
 	return s.engine.write(ctx, func(q *session) error {
+		if err := withinQuota(q, sqlRoomAt, room.ARN, quota); err != nil {
+			return err
+		}
 		if err := requireLogging(q, room, nil); err != nil {
 			return err
 		}
@@ -173,6 +176,23 @@ func requireLogging(q *session, room chat.Room, had []chat.ARN) error {
 		if !found {
 			return chat.NewNotFound(lc)
 		}
+	}
+	return nil
+}
+
+// withinQuota checks that the scope of arn has fewer resources than quota, by asking
+// whether there is one at that place; 0 is no quota.
+func withinQuota(q *session, sqlAt string, arn chat.ARN, quota int) error {
+	if quota <= 0 {
+		return nil
+	}
+	var one int64
+	full, err := q.row(sqlAt, []any{arn.Account, arn.Region, quota - 1}, &one)
+	if err != nil {
+		return fmt.Errorf("count up to %d resources of %s: %w", quota, arn, err)
+	}
+	if full {
+		return chat.NewQuotaExceeded(arn, quota)
 	}
 	return nil
 }

@@ -19,6 +19,10 @@ const (
 
 	sqlSelectRoom = `SELECT ` + roomColumns + ` FROM rooms r WHERE r.account = $1 AND r.region = $2 AND r.id = $3`
 
+	// Whether the scope has more resources than $3.
+	sqlRoomAt                 = `SELECT 1 FROM rooms WHERE account = $1 AND region = $2 LIMIT 1 OFFSET $3`
+	sqlLoggingConfigurationAt = `SELECT 1 FROM logging_configurations WHERE account = $1 AND region = $2 LIMIT 1 OFFSET $3`
+
 	sqlInsertRoom = `INSERT INTO rooms (account, region, id, name, create_us, update_us, message_rate, message_length, ` +
 		`handler_uri, handler_fallback, logging, tags) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
 

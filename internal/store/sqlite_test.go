@@ -70,7 +70,7 @@ func TestEverythingSurvivesReopening(t *testing.T) {
 	key := chat.TokenKey{ID: 9, Created: noon, Secret: []byte("0123456789abcdef0123456789abcdef")}
 	token := chat.TokenID{1}
 	first, err := s.SpendToken(t.Context(), token, noon)
-	if err := errors.Join(err, s.CreateLoggingConfiguration(t.Context(), lc), s.CreateRoom(t.Context(), room),
+	if err := errors.Join(err, s.CreateLoggingConfiguration(t.Context(), lc, 0), s.CreateRoom(t.Context(), room, 0),
 		s.AddTokenKey(t.Context(), key), s.Close()); err != nil || !first {
 		t.Fatalf("fill the store: first %v, error %v", first, err)
 	}
@@ -126,7 +126,7 @@ func TestSecondServerIsRefused(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "in use by another") {
 		t.Errorf("a second OpenSQLite: got error %v, want one that names %s and says why", err, dir)
 	}
-	if err := s.CreateRoom(t.Context(), newRoom(1)); err != nil {
+	if err := s.CreateRoom(t.Context(), newRoom(1), 0); err != nil {
 		t.Errorf("the first store after the second was refused: %v", err)
 	}
 	s.Close()
@@ -136,7 +136,7 @@ func TestSecondServerIsRefused(t *testing.T) {
 func TestFilesAreTheOwnersAlone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "with space?", "and #100%")
 	s := open(t, dir)
-	if err := s.CreateRoom(t.Context(), newRoom(1)); err != nil {
+	if err := s.CreateRoom(t.Context(), newRoom(1), 0); err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range []string{dir, filepath.Dir(dir)} {
@@ -212,7 +212,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	for w := range 8 {
 		wg.Go(func() {
 			for n := w; ; n += 8 {
-				err := s.CreateRoom(t.Context(), newRoom(n))
+				err := s.CreateRoom(t.Context(), newRoom(n), 0)
 				if err == nil {
 					acknowledged.Store(n, true)
 					_, err = s.Room(t.Context(), newRoom(n).ARN)
@@ -259,7 +259,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 func TestReadsDoNotWaitForWrites(t *testing.T) {
 	s := open(t, t.TempDir())
 	room := newRoom(1)
-	if err := s.CreateRoom(t.Context(), room); err != nil {
+	if err := s.CreateRoom(t.Context(), room, 0); err != nil {
 		t.Fatal(err)
 	}
 	_, err := s.UpdateRoom(t.Context(), room.ARN, func(r chat.Room) (chat.Room, error) {
@@ -286,18 +286,18 @@ func TestReadsDoNotWaitForWrites(t *testing.T) {
 // before it does not happen, and the next is not held up.
 func TestWaitingWriterGivesUp(t *testing.T) {
 	s := open(t, t.TempDir())
-	if err := s.CreateRoom(t.Context(), newRoom(0)); err != nil {
+	if err := s.CreateRoom(t.Context(), newRoom(0), 0); err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
 	_, err := s.UpdateRoom(t.Context(), newRoom(0).ARN, func(r chat.Room) (chat.Room, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
-		if err := s.CreateRoom(ctx, newRoom(1)); !errors.Is(err, context.DeadlineExceeded) {
+		if err := s.CreateRoom(ctx, newRoom(1), 0); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("CreateRoom: got error %v, want DeadlineExceeded", err)
 		}
 		wg.Go(func() {
-			if err := s.CreateRoom(t.Context(), newRoom(2)); err != nil {
+			if err := s.CreateRoom(t.Context(), newRoom(2), 0); err != nil {
 				t.Errorf("CreateRoom behind one that gave up: %v", err)
 			}
 		})

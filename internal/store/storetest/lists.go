@@ -229,7 +229,7 @@ func testStablePaging(t *testing.T, store chat.Store) {
 				}
 				*room = newRoom(home, i%25)
 				room.LoggingConfigurations = []chat.ARN{lc}
-				if err := store.CreateRoom(t.Context(), *room); err != nil {
+				if err := store.CreateRoom(t.Context(), *room, 0); err != nil {
 					t.Errorf("CreateRoom: %v", err)
 				}
 			}

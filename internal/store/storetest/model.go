@@ -110,7 +110,7 @@ func (m *model) createRoom(rt *rapid.T) {
 	if _, taken := m.rooms[room.ARN]; taken {
 		return
 	}
-	err := m.store.CreateRoom(rt.Context(), room)
+	err := m.store.CreateRoom(rt.Context(), room, 0)
 	missing, fails := m.missing(room)
 	expect(rt, err, fails, chat.NotFound, missing)
 	if !fails {
@@ -159,7 +159,7 @@ func (m *model) createLogging(rt *rapid.T) {
 	if _, taken := m.lcs[lc.ARN]; taken {
 		return
 	}
-	expect(rt, m.store.CreateLoggingConfiguration(rt.Context(), lc), false, 0, chat.ARN{})
+	expect(rt, m.store.CreateLoggingConfiguration(rt.Context(), lc, 0), false, 0, chat.ARN{})
 	m.lcs[lc.ARN] = lc
 }
 

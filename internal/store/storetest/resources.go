@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ func testRooms(t *testing.T, store chat.Store) {
 		wantRoom(t, store, room)
 	}
 
-	if err := store.CreateRoom(t.Context(), full); err == nil {
+	if err := store.CreateRoom(t.Context(), full, 0); err == nil {
 		t.Error("CreateRoom of an ARN that is taken: got no error")
 	}
 	wantRoom(t, store, full)
@@ -125,6 +126,45 @@ func testNotFound(t *testing.T, store chat.Store) {
 
 // testRoomLogging: what a room refers to exists, from when it refers to it until it
 // does no longer.
+func testQuotas(t *testing.T, store chat.Store) {
+	elsewhere := chat.Scope{Region: "us-west-2", Account: home.Account}
+	createRoom(t, store, newRoom(elsewhere, 1)) // counts there
+	rooms := make([]chat.Room, 3)
+	for i := range rooms {
+		rooms[i] = newRoom(home, i)
+		if err := store.CreateRoom(t.Context(), rooms[i], 3); err != nil {
+			t.Fatalf("room %d of 3: %v", i+1, err)
+		}
+	}
+	over := newRoom(home, 9)
+	wantError(t, "CreateRoom over the quota", store.CreateRoom(t.Context(), over, 3), chat.QuotaExceeded, over.ARN)
+	_, err := store.Room(t.Context(), over.ARN)
+	wantError(t, "Room after that", err, chat.NotFound, over.ARN)
+	if err := store.DeleteRoom(t.Context(), rooms[0].ARN); err != nil {
+		t.Fatal(err)
+	}
+	// Many at once: exactly one finds the free place.
+	var created atomic.Int32
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			if store.CreateRoom(t.Context(), newRoom(home, 10+i), 3) == nil {
+				created.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if got := created.Load(); got != 1 {
+		t.Errorf("rooms created in one free place: got %d, want 1", got)
+	}
+
+	if err := store.CreateLoggingConfiguration(t.Context(), newLoggingConfiguration(home, 1), 1); err != nil {
+		t.Fatal(err)
+	}
+	lc := newLoggingConfiguration(home, 2)
+	wantError(t, "CreateLoggingConfiguration over the quota", store.CreateLoggingConfiguration(t.Context(), lc, 1), chat.QuotaExceeded, lc.ARN)
+}
+
 func testRoomLogging(t *testing.T, store chat.Store) {
 	a := createLogging(t, store, newLoggingConfiguration(home, 1)).ARN
 	b := createLogging(t, store, newLoggingConfiguration(home, 2)).ARN
@@ -141,7 +181,7 @@ func testRoomLogging(t *testing.T, store chat.Store) {
 	} {
 		room := newRoom(home, 1)
 		room.LoggingConfigurations = test.logging
-		wantError(t, "CreateRoom", store.CreateRoom(t.Context(), room), chat.NotFound, test.missing)
+		wantError(t, "CreateRoom", store.CreateRoom(t.Context(), room, 0), chat.NotFound, test.missing)
 		_, err := store.Room(t.Context(), room.ARN)
 		wantError(t, "Room after CreateRoom failed", err, chat.NotFound, room.ARN)
 	}
@@ -329,7 +369,7 @@ func testCreateDeleteRace(t *testing.T, store chat.Store) {
 		room.LoggingConfigurations = []chat.ARN{lc.ARN}
 		var created, deleted error
 		var wg sync.WaitGroup
-		wg.Go(func() { created = store.CreateRoom(t.Context(), room) })
+		wg.Go(func() { created = store.CreateRoom(t.Context(), room, 0) })
 		wg.Go(func() { deleted = store.DeleteLoggingConfiguration(t.Context(), lc.ARN) })
 		wg.Wait()
 		switch {

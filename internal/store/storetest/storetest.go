@@ -28,6 +28,7 @@ func Run(t *testing.T, open Open) {
 		{"rooms", testRooms},
 		{"logging configurations", testLoggingConfigurations},
 		{"absent resources", testNotFound},
+		{"quotas", testQuotas},
 		{"logging configurations of rooms", testRoomLogging},
 		{"failed changes change nothing", testAtomic},
 		{"text of every kind", testText},
@@ -100,7 +101,7 @@ func newLoggingConfiguration(scope chat.Scope, us int) chat.LoggingConfiguration
 
 func createRoom(t *testing.T, store chat.Store, room chat.Room) chat.Room {
 	t.Helper()
-	if err := store.CreateRoom(t.Context(), room); err != nil {
+	if err := store.CreateRoom(t.Context(), room, 0); err != nil {
 		t.Fatalf("CreateRoom(%s): %v", room.ARN, err)
 	}
 	return room
@@ -108,7 +109,7 @@ func createRoom(t *testing.T, store chat.Store, room chat.Room) chat.Room {
 
 func createLogging(t *testing.T, store chat.Store, lc chat.LoggingConfiguration) chat.LoggingConfiguration {
 	t.Helper()
-	if err := store.CreateLoggingConfiguration(t.Context(), lc); err != nil {
+	if err := store.CreateLoggingConfiguration(t.Context(), lc, 0); err != nil {
 		t.Fatalf("CreateLoggingConfiguration(%s): %v", lc.ARN, err)
 	}
 	return lc

@@ -146,7 +146,7 @@ func testEndedContext(t *testing.T, store chat.Store) {
 			t.Errorf("%s: got error %v, want context.Canceled", what, err)
 		}
 	}
-	check("CreateRoom", store.CreateRoom(ctx, newRoom(home, 2)))
+	check("CreateRoom", store.CreateRoom(ctx, newRoom(home, 2), 0))
 	_, err := store.Room(ctx, room.ARN)
 	check("Room", err)
 	_, err = store.UpdateRoom(ctx, room.ARN, func(r chat.Room) (chat.Room, error) { return r, nil })
@@ -154,7 +154,7 @@ func testEndedContext(t *testing.T, store chat.Store) {
 	check("DeleteRoom", store.DeleteRoom(ctx, room.ARN))
 	_, err = store.Rooms(ctx, home, chat.RoomFilter{}, chat.Cursor{}, 1)
 	check("Rooms", err)
-	check("CreateLoggingConfiguration", store.CreateLoggingConfiguration(ctx, newLoggingConfiguration(home, 2)))
+	check("CreateLoggingConfiguration", store.CreateLoggingConfiguration(ctx, newLoggingConfiguration(home, 2), 0))
 	_, err = store.LoggingConfiguration(ctx, lc.ARN)
 	check("LoggingConfiguration", err)
 	_, err = store.UpdateLoggingConfiguration(ctx, lc.ARN, func(lc chat.LoggingConfiguration) (chat.LoggingConfiguration, error) { return lc, nil })
@@ -180,7 +180,7 @@ func testEndedContext(t *testing.T, store chat.Store) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*20*time.Microsecond)
 			defer cancel()
 			room := newRoom(home, i)
-			if store.CreateRoom(ctx, room) == nil {
+			if store.CreateRoom(ctx, room, 0) == nil {
 				wantStored(t, store, room)
 			}
 		})

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -70,21 +71,32 @@ type health struct {
 	NotReady []string `json:"notReady,omitempty"`
 }
 
-// onlyKnownHosts refuses requests for a host that is neither this machine by a
-// loopback name nor AWS. A page of any web site may send requests to 127.0.0.1 by
-// pointing a name of its own there; its requests then carry that name.
-func onlyKnownHosts(next http.Handler) http.Handler {
+// onlyThisMachine refuses requests for a host that is neither this machine by a
+// loopback name nor AWS, and requests of web pages that this machine does not serve.
+// Any page can send requests to 127.0.0.1, by its address or by pointing a name of
+// its own there; its requests carry that name, and the page's origin.
+func onlyThisMachine(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fault := ""
 		if !knownHost(r.Host) {
+			fault = "This server answers only to localhost, *.localhost, loopback addresses, *.amazonaws.com and *.api.aws, not to the host name of this request."
+		} else if origin := r.Header.Get("Origin"); origin != "" && !localOrigin(origin) {
+			fault = "This server answers only to web pages of this machine, not to those of the origin of this request."
+		}
+		if fault != "" {
 			w.Header().Set("X-Amzn-ErrorType", "AccessDeniedException")
-			writeJSON(w, http.StatusForbidden, refusal{
-				Type:    "AccessDeniedException",
-				Message: "This server answers only to localhost, *.localhost, loopback addresses, *.amazonaws.com and *.api.aws, not to the host name of this request. parlor dev --open lifts that.",
-			})
+			writeJSON(w, http.StatusForbidden, refusal{Type: "AccessDeniedException", Message: fault + " parlor dev --open lifts that."})
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// localOrigin reports whether a page of the origin comes from this machine. A page
+// without an origin of its own ("null") may come from anywhere.
+func localOrigin(origin string) bool {
+	u, err := url.Parse(origin)
+	return err == nil && config.LoopbackName(u.Hostname())
 }
 
 type refusal struct {

@@ -11,8 +11,9 @@
 //     requests under way are answered, then the store closes. Each step is bounded in
 //     time.
 //   - A server that does not verify credentials answers only to names of this machine
-//     and of AWS, unless it was told to be open: a web page cannot reach it through a
-//     name of its own that it points at a loopback address.
+//     and of AWS, and only to pages of this machine, unless it was told to be open: no
+//     other web page can drive it, not even through a name of its own that it points
+//     at a loopback address.
 //
 // The package has no logic of rooms, messages or the wire, and reads no environment.
 package server
@@ -36,6 +37,7 @@ import (
 	"parlor/internal/broker"
 	"parlor/internal/chat"
 	"parlor/internal/config"
+	"parlor/internal/credentials"
 	"parlor/internal/gateway"
 	"parlor/internal/store"
 )
@@ -62,6 +64,8 @@ type Server struct {
 	drainWindow time.Duration
 
 	listener net.Listener
+	keys     *credentials.File     // nil: any are accepted
+	renew    func(context.Context) // keeps the TLS certificate up to date; may be nil
 	store    *store.Store
 	service  *chat.Service
 	gateway  *gateway.Gateway
@@ -77,20 +81,37 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	if c.Data == "" {
 		return nil, errors.New("no data directory is named")
 	}
-	listener, err := listen(c)
+	s := &Server{logger: logger, drainWindow: c.DrainWindow}
+	quotas, err := c.LoadQuotas()
 	if err != nil {
 		return nil, err
 	}
-	st, err := store.OpenSQLite(context.Background(), c.Data)
+	var principals func(string) (awsapi.Principal, bool)
+	if c.Credentials != "" {
+		if s.keys, err = credentials.Open(c.Credentials, c.Account, logger); err != nil {
+			return nil, err
+		}
+		principals = s.principal
+	}
+	encryption, renew, err := tlsConfig(c, logger)
 	if err != nil {
-		listener.Close()
 		return nil, err
 	}
-	s := &Server{logger: logger, drainWindow: c.DrainWindow, listener: listener, store: st}
+	s.renew = renew
+	if s.listener, err = listen(c); err != nil {
+		return nil, err
+	}
+	if s.store, err = store.OpenSQLite(context.Background(), c.Data); err != nil {
+		s.listener.Close()
+		return nil, err
+	}
+	if encryption != nil {
+		s.listener = gateway.TLSListener(s.listener, encryption)
+	}
 	registry := prometheus.NewRegistry()
 	registerProcess(registry)
 	local := broker.NewLocal(func(pub *chat.Publication) { s.gateway.Deliver(pub) })
-	s.service = chat.NewService(chat.ServiceConfig{Store: st, Broker: local, TokenLifetime: c.TokenLifetime})
+	s.service = chat.NewService(chat.ServiceConfig{Store: s.store, Broker: local, TokenLifetime: c.TokenLifetime, Quotas: quotas})
 	s.gateway = gateway.New(gateway.Config{
 		Service:      s.service,
 		Broker:       local,
@@ -98,17 +119,24 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		Metrics:      registry,
 		Compression:  c.Compression,
 		PingInterval: c.PingInterval,
+
+		AllowedOrigins:        c.AllowedOrigins,
+		ConnectionsPerAddress: c.ConnectionsPerAddress,
+		HandshakesPerAddress:  c.HandshakesPerAddress,
 	})
 	api := awsapi.New(awsapi.Config{
 		Service:        s.service,
 		Logger:         logger,
 		Metrics:        registry,
+		Credentials:    principals,
 		DefaultAccount: c.Account,
+		Regions:        c.Regions,
 	})
 	handler := s.route(api, registry)
-	if !c.Open {
-		handler = onlyKnownHosts(handler)
+	if s.keys == nil && !c.Open {
+		handler = onlyThisMachine(handler)
 	}
+	handler = behindProxies(c.Proxies(), handler)
 	s.http = &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -143,11 +171,28 @@ func listen(c config.Config) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", c.Listen, err)
 	}
-	if ip := listener.Addr().(*net.TCPAddr).IP; !c.Open && !ip.IsLoopback() {
+	beyond := c.Open || c.Mode == config.Serve && (c.TLS() || c.InsecureHTTP)
+	if ip := listener.Addr().(*net.TCPAddr).IP; !beyond && !ip.IsLoopback() {
 		listener.Close()
 		return nil, fmt.Errorf("listen on %s: the name stands for %s, which is not a loopback address", c.Listen, ip)
 	}
 	return listener, nil
+}
+
+// principal is who an access key stands for, now.
+func (s *Server) principal(accessKey string) (awsapi.Principal, bool) {
+	key, found := s.keys.Lookup(accessKey)
+	if !found || key.Disabled {
+		return awsapi.Principal{}, false
+	}
+	return awsapi.Principal{
+		Name:         key.Name,
+		Account:      key.Account,
+		Secret:       key.Secret,
+		SessionToken: key.SessionToken,
+		Expires:      key.Expires,
+		Policy:       key.Policy,
+	}, true
 }
 
 // Addr is where the server listens. Connections wait there until Run answers them.
@@ -160,7 +205,7 @@ func (s *Server) Run(ctx context.Context) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var children sync.WaitGroup
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	children.Go(func() {
 		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("serve %s: %w", s.Addr(), err)
@@ -172,6 +217,16 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	})
 	children.Go(func() { s.prune(running) })
+	if s.keys != nil {
+		children.Go(func() {
+			if err := s.keys.Run(running); err != nil && running.Err() == nil {
+				failed <- fmt.Errorf("follow the credentials file: %w", err)
+			}
+		})
+	}
+	if s.renew != nil {
+		children.Go(func() { s.renew(running) })
+	}
 
 	var cause error
 	select {

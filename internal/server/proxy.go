@@ -1,0 +1,39 @@
+package server
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// behindProxies has requests that come from a trusted proxy say where their client
+// is: in X-Forwarded-For, the last address that is not a trusted proxy's, since every
+// proxy appends the one it was reached from and what is before that anybody may have
+// written. A request from anywhere else keeps its own address.
+func behindProxies(trusted []netip.Prefix, next http.Handler) http.Handler {
+	if len(trusted) == 0 {
+		return next
+	}
+	isTrusted := func(a netip.Addr) bool {
+		return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		from, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err == nil && isTrusted(from.Addr()) {
+			hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+			for _, hop := range slices.Backward(hops) {
+				client, err := netip.ParseAddr(strings.TrimSpace(hop))
+				if err != nil {
+					break // what a proxy did not write says nothing
+				}
+				r.RemoteAddr = net.JoinHostPort(client.String(), "0")
+				if !isTrusted(client) {
+					break
+				}
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,123 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/acme"
+	"golang.org/x/crypto/acme/autocert"
+
+	"parlor/internal/config"
+)
+
+// certificateCheck is how often certificate files are looked at.
+const certificateCheck = time.Second
+
+// tlsConfig returns how the server speaks TLS, or nil if it does not. The second
+// result keeps it up to date until its context ends; it may be nil.
+//
+// Whatever name a client asks for, it gets the one certificate there is: a client
+// that was pointed here under a name of AWS's needs a certificate with that name, and
+// no setting.
+func tlsConfig(c config.Config, logger *slog.Logger) (*tls.Config, func(context.Context), error) {
+	switch {
+	case c.TLSCert != "":
+		files, err := loadCertificate(c.TLSCert, c.TLSKey, logger)
+		if err != nil {
+			return nil, nil, err
+		}
+		return &tls.Config{
+			MinVersion:     tls.VersionTLS12,
+			NextProtos:     []string{"http/1.1"},
+			GetCertificate: files.certificate,
+		}, files.run, nil
+	case len(c.ACMEHosts) > 0:
+		manager := &autocert.Manager{
+			Prompt:     autocert.AcceptTOS,
+			Cache:      autocert.DirCache(filepath.Join(c.Data, "acme")),
+			HostPolicy: autocert.HostWhitelist(c.ACMEHosts...),
+			Email:      c.ACMEEmail,
+			Client:     &acme.Client{DirectoryURL: c.ACMEDir},
+		}
+		return &tls.Config{
+			MinVersion:     tls.VersionTLS12,
+			NextProtos:     []string{"http/1.1", acme.ALPNProto},
+			GetCertificate: manager.GetCertificate,
+		}, nil, nil
+	}
+	return nil, nil, nil
+}
+
+// certificateFiles is a certificate that follows its files.
+type certificateFiles struct {
+	certFile, keyFile string
+	logger            *slog.Logger
+	current           atomic.Pointer[tls.Certificate]
+
+	seen [2][]byte // what the files held when last looked at; owned by run
+}
+
+func loadCertificate(certFile, keyFile string, logger *slog.Logger) (*certificateFiles, error) {
+	f := &certificateFiles{certFile: certFile, keyFile: keyFile, logger: logger}
+	if _, err := f.load(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *certificateFiles) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return f.current.Load(), nil
+}
+
+// load takes the files if they differ from those seen last.
+func (f *certificateFiles) load() (changed bool, err error) {
+	certPEM, err := os.ReadFile(f.certFile)
+	if err != nil {
+		return false, fmt.Errorf("read the TLS certificate: %w", err)
+	}
+	keyPEM, err := os.ReadFile(f.keyFile)
+	if err != nil {
+		return false, fmt.Errorf("read the TLS key: %w", err)
+	}
+	if bytes.Equal(f.seen[0], certPEM) && bytes.Equal(f.seen[1], keyPEM) {
+		return false, nil
+	}
+	f.seen = [2][]byte{certPEM, keyPEM}
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		return false, fmt.Errorf("load the TLS certificate %s with the key %s: %w", f.certFile, f.keyFile, err)
+	}
+	f.current.Store(&pair)
+	return true, nil
+}
+
+// run follows the files until ctx ends. What cannot be used is said once, and the
+// certificate before goes on serving: files are often replaced one after the other.
+func (f *certificateFiles) run(ctx context.Context) {
+	ticker := time.NewTicker(certificateCheck)
+	defer ticker.Stop()
+	said := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		changed, err := f.load()
+		switch {
+		case err != nil && err.Error() != said:
+			said = err.Error()
+			f.logger.Error("TLS certificate not reloaded; the one before goes on serving", "error", err)
+		case changed:
+			said = ""
+			f.logger.Info("TLS certificate reloaded", "not_after", f.current.Load().Leaf.NotAfter)
+		}
+	}
+}

@@ -17,7 +17,27 @@ func banner(c *config.Config, addr *net.TCPAddr, temporary bool) string {
 	if addr.IP.IsUnspecified() {
 		host = "127.0.0.1"
 	}
+	scheme := ""
+	if c.TLS() {
+		// A certificate is for names.
+		scheme = "s"
+		if name, _, err := net.SplitHostPort(c.Listen); err == nil && name != "" && net.ParseIP(name) == nil {
+			host = name
+		}
+		if len(c.ACMEHosts) > 0 {
+			host = c.ACMEHosts[0]
+		}
+	}
 	at := net.JoinHostPort(host, strconv.Itoa(addr.Port))
+	api, messaging := "http"+scheme+"://"+at, "ws"+scheme+"://"+at
+	region := "us-east-1"
+	if len(c.Regions) > 0 {
+		region = c.Regions[0]
+	}
+	exports := "AWS_REGION=" + region + " AWS_DEFAULT_REGION=" + region
+	if c.Credentials == "" {
+		exports = "AWS_ACCESS_KEY_ID=" + c.Account + " AWS_SECRET_ACCESS_KEY=parlor " + exports
+	}
 	data := c.Data
 	if abs, err := filepath.Abs(data); err == nil {
 		data = abs
@@ -29,21 +49,28 @@ func banner(c *config.Config, addr *net.TCPAddr, temporary bool) string {
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	p("Parlor %s (%s) is ready.", server.Build().Version, c.Mode)
 	p("")
-	p("  API        http://%s", at)
-	p("  Messaging  ws://%s", at)
-	p("  Health     http://%s/healthz, http://%s/readyz", at, at)
-	p("  Metrics    http://%s/metrics", at)
+	p("  API        %s", api)
+	p("  Messaging  %s", messaging)
+	p("  Health     %s/healthz, %s/readyz", api, api)
+	p("  Metrics    %s/metrics", api)
 	p("  Data       %s", data)
+	if c.Credentials != "" {
+		p("  Keys       %s", c.Credentials)
+	}
 	p("")
-	p("  export AWS_ENDPOINT_URL_IVSCHAT=http://%s", at)
+	p("  export AWS_ENDPOINT_URL_IVSCHAT=%s", api)
 	// Version 1 of the AWS CLI reads AWS_DEFAULT_REGION alone.
-	p("  export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=parlor AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1", c.Account)
+	p("  export %s", exports)
 	p("")
 	p("The AWS CLI knows AWS_ENDPOINT_URL_IVSCHAT from 2.13 on. An older one ignores it and talks to AWS:")
-	p("give that one --endpoint-url http://%s with every command.", at)
+	p("give that one --endpoint-url %s with every command.", api)
 	switch {
-	case c.Mode == config.Serve:
-		p("Credentials are not verified yet, so parlor serve listens on loopback only, whatever its flags.")
+	case c.Credentials != "":
+		p("Signatures are verified: the access keys are those of %s. For another, with its exports:", c.Credentials)
+		p("parlor key new --credentials %s", c.Credentials)
+		if !c.TLS() && !addr.IP.IsLoopback() {
+			p("PLAIN HTTP: tokens and messages can be read on the way to port %d, unless a proxy in front speaks TLS.", addr.Port)
+		}
 	case c.Open && !addr.IP.IsLoopback():
 		p("OPEN: whoever reaches port %d of this machine may do everything; any credentials are accepted.", addr.Port)
 	default:

@@ -6,6 +6,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"parlor/internal/config"
+	"parlor/internal/credentials"
 )
 
 type configCommand struct {
@@ -27,13 +28,20 @@ func (i *inspected) resolve(line *kong.Context) (config.Config, error) {
 	return i.settings.resolve(config.Serve, line)
 }
 
+// checkCommand looks into the credentials file too.
 type checkCommand struct{ inspected }
 
 func (c *checkCommand) Run(line *kong.Context) error {
-	if _, err := c.resolve(line); err != nil {
+	resolved, err := c.resolve(line)
+	if err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(line.Stdout, "The configuration is good.")
+	if resolved.Credentials != "" {
+		if _, err := credentials.Load(resolved.Credentials, resolved.Account); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintln(line.Stdout, "The configuration is good.")
 	return err
 }
 

@@ -4,7 +4,7 @@
 // error, what a script may want to read to standard output. It exits with 0 after
 // doing what was asked (a server: after a stop that was asked for), with 1 when that
 // failed, and with 2 when what was asked is not understood: a wrong flag, variable,
-// configuration file or setting.
+// configuration file, credentials file or setting.
 package main
 
 import (
@@ -16,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"parlor/internal/config"
+	"parlor/internal/credentials"
 )
 
 const (
@@ -25,7 +26,8 @@ const (
 
 type commands struct {
 	Dev     devCommand     `cmd:"" help:"Run a server for development: any credentials are accepted, nothing is kept."`
-	Serve   serveCommand   `cmd:"" help:"Run a server."`
+	Serve   serveCommand   `cmd:"" help:"Run a server for others: access keys are required, signatures verified."`
+	Key     keyCommand     `cmd:"" help:"Make, list and disable access keys."`
 	Config  configCommand  `cmd:"" help:"Look at the configuration."`
 	Version versionCommand `cmd:"" help:"Say which build this is."`
 }
@@ -47,8 +49,9 @@ func run(args []string) int {
 	}
 	explain(err)
 	var faults config.Faults
+	var keys credentials.Faults
 	var usage *kong.ParseError
-	if errors.As(err, &faults) || errors.As(err, &usage) {
+	if errors.As(err, &faults) || errors.As(err, &keys) || errors.As(err, &usage) {
 		return exitUsage
 	}
 	return exitFailure

@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +18,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"parlor/internal/credentials"
 )
 
 func TestMain(m *testing.M) {
@@ -30,7 +36,8 @@ func TestMain(m *testing.M) {
 //	halt [-SIGNAL…] NAME       signal it (default TERM), want exit code 0, promptly;
 //	                           "! halt" wants exit code 1. Prints what it said.
 //	get [-host H] STATUS URL   a GET; prints the body
-//	call STATUS URL OPERATION [JSON]  a call of the control plane; prints the body
+//	call [-keys FILE] STATUS URL OPERATION [JSON]  a call of the control plane, signed with
+//	                           the first key of the file, else hardly; prints the body
 //	hold URL                   begin a request and never finish it
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -191,15 +198,30 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func call(ts *testscript.TestScript, neg bool, args []string) {
+	keys := ""
+	if len(args) > 2 && args[0] == "-keys" {
+		keys, args = args[1], args[2:]
+	}
 	if neg || len(args) < 3 || len(args) > 4 {
-		ts.Fatalf("usage: call STATUS URL OPERATION [JSON]")
+		ts.Fatalf("usage: call [-keys FILE] STATUS URL OPERATION [JSON]")
 	}
 	body := strings.Join(args[3:], "")
 	r, err := http.NewRequest("POST", args[1]+"/"+args[2], strings.NewReader(body))
 	ts.Check(err)
 	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("X-Amz-Date", time.Now().UTC().Format("20060102T150405Z"))
-	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=123456789012/20260101/us-west-2/ivschat/aws4_request, SignedHeaders=host, Signature=00")
+	if keys != "" {
+		set, err := credentials.Load(ts.MkAbs(keys), "")
+		ts.Check(err)
+		key := set.Keys()[0]
+		ts.Check(v4.NewSigner().SignHTTP(context.Background(), aws.Credentials{
+			AccessKeyID: key.AccessKey, SecretAccessKey: key.Secret, SessionToken: key.SessionToken,
+		}, r, fmt.Sprintf("%x", sha256.Sum256([]byte(body))), "ivschat", "us-west-2", time.Now()))
+		send(ts, args[0], r)
+		return
+	}
+	now := time.Now().UTC().Format("20060102T150405Z")
+	r.Header.Set("X-Amz-Date", now)
+	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=123456789012/"+now[:8]+"/us-west-2/ivschat/aws4_request, SignedHeaders=host, Signature=00")
 	send(ts, args[0], r)
 }
 

@@ -15,8 +15,8 @@
 //     waited for by a goroutine of its session's own.
 //   - Every queue is bounded in bytes, and overflow ends the session with a cause of
 //     its own: the log (slow), the side buffer (unread).
-//   - A request is carried out only while its session is live, and each is answered
-//     on its connection: by its publication or by an ERROR.
+//   - A request is carried out only while its session is live, and is then answered on
+//     its connection: by its publication or by an ERROR.
 //   - Locks are taken in the order Gateway.mu, room.mu, shard.mu, wheel.mu; session.mu
 //     and worker.mu are taken last. None is held across I/O, a log call or a call
 //     into another package.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -159,6 +160,36 @@ func TestDrainSpreadsTheEnds(t *testing.T) {
 			t.Errorf("connecting meanwhile: got %v %v, want 503", response, err)
 		}
 	})
+}
+
+// TestDrainHoldsThoseWhoComeBack connects while the node drains: the answer comes when
+// the drain is over, or after 15 s, so that an SDK does not spend its tries meanwhile.
+func TestDrainHoldsThoseWhoComeBack(t *testing.T) {
+	for _, test := range []struct{ window, want time.Duration }{
+		{10 * time.Second, 5 * time.Second}, // the second of two sessions ends half way
+		{60 * time.Second, handshakeTimeout},
+	} {
+		virtually(t, func(t *testing.T, n *node, room chat.ARN) {
+			for _, user := range []string{"a", "b"} {
+				c := n.connect(room, user)
+				go c.closed()
+			}
+			token := n.token(chat.TokenSpec{Room: room, UserID: "late"})
+			synctest.Wait()
+			var drained sync.WaitGroup
+			drained.Go(func() { n.gateway.Drain(t.Context(), test.window) })
+			time.Sleep(time.Millisecond)
+			start := time.Now()
+			_, response, err := n.tryOpen(token, nil)
+			if err == nil || response.StatusCode != 503 {
+				t.Fatalf("got %v %v, want 503", response, err)
+			}
+			if got := time.Since(start); got < test.want-100*time.Millisecond || got > test.want+100*time.Millisecond {
+				t.Errorf("drain over %v: held for %v, want %v", test.window, got, test.want)
+			}
+			drained.Wait()
+		})
+	}
 }
 
 func TestDrainEndsWithItsContext(t *testing.T) {

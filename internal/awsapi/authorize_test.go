@@ -2,6 +2,8 @@ package awsapi
 
 import (
 	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +95,17 @@ func TestAuthentication(t *testing.T) {
 			t.Errorf("got %d %s, want 403", w.Code, w.Body)
 		}
 	})
+}
+
+func TestPrincipalKeepsItsSecrets(t *testing.T) {
+	p := Principal{Name: "ada", Account: testAccount, Secret: "hidden", SessionToken: "hidden"}
+	var logged strings.Builder
+	slog.New(slog.NewTextHandler(&logged, nil)).Info("x", "who", p)
+	for _, text := range []string{fmt.Sprint(p), fmt.Sprintf("%+v", p), fmt.Sprintf("%#v", &p), fmt.Sprintf("%s", struct{ P Principal }{p}), logged.String()} {
+		if strings.Contains(text, "hidden") {
+			t.Errorf("a secret shows: %s", text)
+		}
+	}
 }
 
 // TestAuthorization has users with policies.

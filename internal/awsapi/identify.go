@@ -3,6 +3,8 @@ package awsapi
 import (
 	"crypto/subtle"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"time"
@@ -22,6 +24,12 @@ type Principal struct {
 	Expires      time.Time   // of a temporary key; zero: never
 	Policy       *iam.Policy // nil: everything in its account
 }
+
+// Format shows a Principal to people and logs: its secrets to neither.
+func (p Principal) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "{%s of %s}", p.Name, p.Account) }
+
+// LogValue is Format for structured logs.
+func (p Principal) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(p)) }
 
 // caller is who sent a request.
 type caller struct {

@@ -39,8 +39,9 @@ func (a ARN) String() string {
 	return "arn:aws:ivschat:" + a.Region + ":" + a.Account + ":" + string(a.Kind) + "/" + a.ID
 }
 
-// ParseARN parses the ARN of a room or a logging configuration. It accepts exactly
-// what the service model's patterns accept, as a full match, up to MaxARNLength.
+// ParseARN parses the ARN of a room or a logging configuration. It accepts what the
+// service model's patterns accept, as a full match, up to MaxARNLength, with a region
+// that ValidRegion accepts.
 func ParseARN(s string) (ARN, error) {
 	if len(s) > MaxARNLength {
 		return ARN{}, errARN

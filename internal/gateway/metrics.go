@@ -36,7 +36,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "parlor_request_seconds", Help: "Time from receiving a messaging request to having published or refused it, by action.",
 			Buckets: prometheus.ExponentialBuckets(50e-6, 4, 8)}, []string{"action"}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "parlor_errors_total", Help: "ERROR frames sent, by ErrorCode."}, []string{"code"}),
+			Name: "parlor_errors_total", Help: "Messaging requests answered with an ERROR frame, by ErrorCode."}, []string{"code"}),
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parlor_sessions_ended_total",
 			Help: "Sessions that ended, by cause. Dropped for not reading: slow (the room's log left it behind), unread (its errors and pongs piled up), silent (two pings unanswered), stuck (it did not read its last words)."}, []string{"cause"}),

@@ -73,7 +73,7 @@ bench: ## run the benchmarks
 fuzz: ## run every fuzz target for FUZZTIME
 	@grep -rHoE --include='*_test.go' --exclude-dir=.cache '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file name; do \
 	  echo "$$(dirname "$$file") $${name#func }"; \
-	  go test -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null; \
+	  go test -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x "$$(dirname "$$file")" </dev/null; \
 	done
 
 soak: ## run the tests SOAKCOUNT times and kill servers for SOAKTIME, for what fails rarely

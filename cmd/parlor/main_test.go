@@ -143,7 +143,7 @@ func startParlor(args []string, set func(*exec.Cmd)) (*process, string, error) {
 func halt(ts *testscript.TestScript, neg bool, args []string) {
 	var signals []syscall.Signal
 	for len(args) > 1 {
-		signal, ok := map[string]syscall.Signal{"-INT": syscall.SIGINT, "-TERM": syscall.SIGTERM}[args[0]]
+		signal, ok := map[string]syscall.Signal{"-INT": syscall.SIGINT, "-HUP": syscall.SIGHUP, "-TERM": syscall.SIGTERM}[args[0]]
 		if !ok {
 			ts.Fatalf("unknown signal %s", args[0])
 		}

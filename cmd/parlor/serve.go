@@ -26,12 +26,15 @@ func (s *serveCommand) Run(line *kong.Context) error {
 	return runServer(c, false)
 }
 
-// runServer serves until SIGINT or SIGTERM, which drain the server; a second one ends
+// runServer serves until SIGINT, SIGTERM or SIGHUP, which drain the server; a second one ends
 // it at once.
 func runServer(c config.Config, temporary bool) error {
 	// From here on a signal is a stop, also while the store opens.
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(signals, syscall.SIGHUP) // the terminal was closed
+	}
 	defer signal.Stop(signals)
 
 	logger := newLogger(&c)

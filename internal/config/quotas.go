@@ -1,30 +1,28 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
+	"strconv"
+	"strings"
 
-	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 
 	"parlor/internal/chat"
 )
 
-// quotasFile is the form of a file of quotas. What is left out is not limited.
-type quotasFile struct {
-	Rooms                 int            `yaml:"rooms"`
-	LoggingConfigurations int            `yaml:"logging-configurations"`
-	Connections           int            `yaml:"connections"`
-	SendMessage           int            `yaml:"send-message"`
-	DeleteMessage         int            `yaml:"delete-message"`
-	DisconnectUser        int            `yaml:"disconnect-user"`
-	Requests              map[string]int `yaml:"requests"`
-}
+const (
+	quotaNames    = "the quotas are rooms, logging-configurations, connections, send-message, delete-message, disconnect-user and requests"
+	quotasForm    = "the file is not a mapping of quotas to numbers, such as\n  rooms: 50000"
+	operationForm = "requests: want numbers by operation, such as\n  CreateRoom: 5"
+)
 
 // LoadQuotas returns the quotas that the setting names: none, those of AWS, or those
-// of a file. A file with a name that is not known, or a number below zero, is refused.
+// of a file, a YAML mapping of names to whole numbers. What a file leaves out, or sets
+// to 0, is not limited. What is not understood is refused: the error is [Faults] and
+// names every line that is wrong, unless the file could not be read.
 func (c *Config) LoadQuotas() (chat.Quotas, error) {
 	switch c.Quotas {
 	case "", "none":
@@ -36,29 +34,103 @@ func (c *Config) LoadQuotas() (chat.Quotas, error) {
 	if err != nil {
 		return chat.Quotas{}, fmt.Errorf("read the quotas: %w", err)
 	}
-	var f quotasFile
-	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.DisallowUnknownField()).Decode(&f); err != nil && !errors.Is(err, io.EOF) {
-		return chat.Quotas{}, fmt.Errorf("quotas %s: %s", c.Quotas, yaml.FormatError(err, false, false))
-	}
-	q := chat.Quotas{
-		Rooms: f.Rooms, LoggingConfigurations: f.LoggingConfigurations, Connections: f.Connections,
-		SendMessage: f.SendMessage, DeleteMessage: f.DeleteMessage, DisconnectUser: f.DisconnectUser,
-		Requests: f.Requests,
-	}
-	var faults []error
-	for _, n := range []int{q.Rooms, q.LoggingConfigurations, q.Connections, q.SendMessage, q.DeleteMessage, q.DisconnectUser} {
-		if n < 0 {
-			faults = append(faults, fmt.Errorf("quotas %s: a quota is %d; 0 is no limit", c.Quotas, n))
+	q, faults := parseQuotas(text)
+	for i, f := range faults {
+		faults[i].Where = c.Quotas
+		if f.Where != "" {
+			faults[i].Where += ":" + f.Where
 		}
 	}
-	known := chat.AWSQuotas().Requests
-	for operation, n := range q.Requests {
-		if _, found := known[operation]; !found {
-			faults = append(faults, fmt.Errorf("quotas %s: requests: there is no operation %q", c.Quotas, operation))
-		}
-		if n < 0 {
-			faults = append(faults, fmt.Errorf("quotas %s: requests: %s is %d; 0 is no limit", c.Quotas, operation, n))
+	if len(faults) > 0 {
+		return chat.Quotas{}, faults
+	}
+	return q, nil
+}
+
+// parseQuotas returns the quotas of a file, or its faults with the line in Where.
+func parseQuotas(text []byte) (q chat.Quotas, faults Faults) {
+	file, err := parser.ParseBytes(text, 0)
+	switch {
+	case err != nil:
+		return q, Faults{syntaxFault(err)}
+	case len(file.Docs) > 1:
+		return q, Faults{{Where: "1", Message: "the file has several YAML documents, it must have one"}}
+	case len(file.Docs) == 0 || file.Docs[0].Body == nil:
+		return q, nil // an empty file limits nothing
+	}
+	body := file.Docs[0].Body
+	switch body.(type) {
+	case *ast.CommentGroupNode, *ast.NullNode:
+		return q, nil
+	}
+	entries, ok := mapping(body)
+	if !ok {
+		return q, Faults{{Where: lineOf(body), Message: quotasForm}}
+	}
+	fault := func(at ast.Node, format string, args ...any) {
+		faults = append(faults, Fault{Where: lineOf(at), Message: fmt.Sprintf(format, args...)})
+	}
+	numbers := map[string]*int{
+		"rooms": &q.Rooms, "logging-configurations": &q.LoggingConfigurations, "connections": &q.Connections,
+		"send-message": &q.SendMessage, "delete-message": &q.DeleteMessage, "disconnect-user": &q.DisconnectUser,
+	}
+	operations := chat.AWSQuotas().Requests
+	for _, entry := range entries {
+		name := entry.Key.GetToken().Value
+		number, found := numbers[name]
+		_, null := entry.Value.(*ast.NullNode)
+		switch {
+		case !found && name != "requests":
+			fault(entry.Key, "unknown quota %q; %s", name, quotaNames)
+		case null:
+			fault(entry.Key, "%s has no value", name)
+		case found:
+			if *number, err = quota(entry.Value); err != nil {
+				fault(entry.Key, "%s: %v", name, err)
+			}
+		default:
+			of, ok := mapping(entry.Value)
+			if !ok {
+				fault(entry.Key, "%s", operationForm)
+				continue
+			}
+			q.Requests = map[string]int{}
+			for _, entry := range of {
+				operation := entry.Key.GetToken().Value
+				if _, found := operations[operation]; !found {
+					fault(entry.Key, "requests: there is no operation %q", operation)
+				} else if q.Requests[operation], err = quota(entry.Value); err != nil {
+					fault(entry.Key, "requests: %s: %v", operation, err)
+				}
+			}
 		}
 	}
-	return q, errors.Join(faults...)
+	return q, faults
+}
+
+// mapping returns the entries of a mapping.
+func mapping(node ast.Node) ([]*ast.MappingValueNode, bool) {
+	switch node := node.(type) {
+	case *ast.MappingNode:
+		return node.Values, true
+	case *ast.MappingValueNode:
+		return []*ast.MappingValueNode{node}, true
+	}
+	return nil, false
+}
+
+// quota reads a number, as it stands in the file: the YAML library would make 1 of 1.5.
+func quota(node ast.Node) (int, error) {
+	if !isScalar(node) {
+		return 0, errors.New("want a whole number")
+	}
+	text := node.GetToken().Value
+	n, err := strconv.Atoi(text)
+	if _, isNumber := node.(*ast.IntegerNode); !isNumber || err != nil {
+		return 0, fmt.Errorf("%q is not a whole number", strings.TrimSpace(text))
+	}
+	if n < 0 {
+		return 0, fmt.Errorf("%d is less than 0, which is no limit", n)
+	}
+	return n, nil
 }

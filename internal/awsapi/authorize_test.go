@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ivschat"
 	"github.com/aws/smithy-go"
 
+	"parlor/internal/chat"
 	"parlor/internal/iam"
 )
 
@@ -95,6 +96,51 @@ func TestAuthentication(t *testing.T) {
 			t.Errorf("got %d %s, want 403", w.Code, w.Body)
 		}
 	})
+}
+
+// TestEveryOperationAsks calls each operation as somebody who may do nothing.
+func TestEveryOperationAsks(t *testing.T) {
+	const (
+		room = "arn:aws:ivschat:us-west-2:123456789012:room/abcdefghijkl"
+		lc   = "arn:aws:ivschat:us-west-2:123456789012:logging-configuration/abcdefghijkl"
+	)
+	f := newFixture(t)
+	nobody := caller{Scope: testScope, Name: "nobody", Policy: policy(t, `{"Effect":"Allow","Action":"s3:*","Resource":"*"}`)}
+	inputs := map[string]source{
+		"CreateChatToken":            {body: []byte(`{"roomIdentifier":"` + room + `","userId":"u"}`)},
+		"CreateLoggingConfiguration": {body: []byte(`{"destinationConfiguration":{"s3":{"bucketName":"abc"}}}`)},
+		"CreateRoom":                 {body: []byte(`{}`)},
+		"DeleteLoggingConfiguration": {body: []byte(`{"identifier":"` + lc + `"}`)},
+		"DeleteMessage":              {body: []byte(`{"roomIdentifier":"` + room + `","id":"abcdefghijkl"}`)},
+		"DeleteRoom":                 {body: []byte(`{"identifier":"` + room + `"}`)},
+		"DisconnectUser":             {body: []byte(`{"roomIdentifier":"` + room + `","userId":"u"}`)},
+		"GetLoggingConfiguration":    {body: []byte(`{"identifier":"` + lc + `"}`)},
+		"GetRoom":                    {body: []byte(`{"identifier":"` + room + `"}`)},
+		"ListLoggingConfigurations":  {body: []byte(`{}`)},
+		"ListRooms":                  {body: []byte(`{}`)},
+		"ListTagsForResource":        {label: room},
+		"SendEvent":                  {body: []byte(`{"roomIdentifier":"` + room + `","eventName":"e"}`)},
+		"TagResource":                {label: room, body: []byte(`{"tags":{"a":"b"}}`)},
+		"UntagResource":              {label: room, query: "tagKeys=a"},
+		"UpdateLoggingConfiguration": {body: []byte(`{"identifier":"` + lc + `"}`)},
+		"UpdateRoom":                 {body: []byte(`{"identifier":"` + room + `"}`)},
+	}
+	asked := 0
+	for _, o := range operations {
+		from, found := inputs[o.name]
+		if !found {
+			t.Errorf("%s: this test does not know it", o.name)
+			continue
+		}
+		asked++
+		_, err := o.serve(t.Context(), &call{Service: f.service, caller: nobody, operation: o.name}, from)
+		if e := chat.AsError(err); e.Code != chat.Forbidden || !strings.Contains(e.Message, "is not authorized to perform: ivschat:"+o.name+" on resource: ") {
+			t.Errorf("%s: got %v, want it refused", o.name, err)
+		}
+	}
+	if asked != len(inputs) {
+		t.Errorf("operations: got %d, want %d", asked, len(inputs))
+	}
 }
 
 func TestPrincipalKeepsItsSecrets(t *testing.T) {

@@ -58,10 +58,12 @@ func refuse(w http.ResponseWriter, status int, message string) {
 	w.Write(append(body, '\n'))
 }
 
-// protocolError is a breach of RFC 6455 that ends the connection.
+// protocolError is a breach of RFC 6455, or of what is to be borne, that ends the
+// connection.
 type protocolError struct {
 	code   ws.StatusCode
 	reason string
+	cause  cause // "" is causeProtocol
 }
 
 func (e *protocolError) Error() string { return e.reason }

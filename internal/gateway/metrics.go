@@ -39,7 +39,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "parlor_errors_total", Help: "Messaging requests answered with an ERROR frame, by ErrorCode."}, []string{"code"}),
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parlor_sessions_ended_total",
-			Help: "Sessions that ended, by cause. Dropped for not reading: slow (the room's log left it behind), unread (its errors and pongs piled up), silent (two pings unanswered), stuck (it did not read its last words)."}, []string{"cause"}),
+			Help: "Sessions that ended, by cause. flood: more pings, fragments or refused requests than are borne. Dropped for not reading: slow (the room's log left it behind), unread (its errors and pongs piled up), silent (two pings unanswered), stuck (it did not read its last words)."}, []string{"cause"}),
 	}
 	m.missed = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "parlor_publications_missed_total", Help: "Publications that the broker numbered and never brought; sessions did not see them."})

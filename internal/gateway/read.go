@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -36,7 +37,7 @@ func (s *session) run(pipelined []byte) {
 	err := s.read(in)
 	var breach *protocolError
 	if errors.As(err, &breach) {
-		s.end(&ending{last: appendClose(nil, breach.code, breach.reason), waits: true, cause: causeProtocol})
+		s.end(&ending{last: appendClose(nil, breach.code, breach.reason), waits: true, cause: cmp.Or(breach.cause, causeProtocol)})
 	}
 	// Closing while there is something unread would take our last words away from the
 	// client.
@@ -75,12 +76,15 @@ func (s *session) read(in *source) error {
 		h, err := ws.ReadHeader(in)
 		if err != nil {
 			if errors.Is(err, ws.ErrHeaderLengthMSB) || errors.Is(err, ws.ErrHeaderLengthUnexpected) {
-				return &protocolError{ws.StatusProtocolError, "malformed frame length"}
+				return &protocolError{code: ws.StatusProtocolError, reason: "malformed frame length"}
 			}
 			return err
 		}
 		if err := s.check(h, op); err != nil {
 			return err
+		}
+		if isLight(h) && !s.light.spend(s.heard.Load(), lightPerSecond) {
+			return errFlood
 		}
 		if h.OpCode.IsControl() {
 			if goodbye, err := s.control(in, h); err != nil || goodbye {
@@ -103,26 +107,30 @@ func (s *session) read(in *source) error {
 			releaseMessage(message)
 			message = inflated
 			if err != nil {
-				return &protocolError{ws.StatusInvalidFramePayloadData, "malformed compressed message"}
+				return &protocolError{code: ws.StatusInvalidFramePayloadData, reason: "malformed compressed message"}
 			}
 			if len(message) > maxMessage {
 				return errTooBig
 			}
 		}
 		if op == ws.OpText && !utf8.Valid(message) {
-			return &protocolError{ws.StatusInvalidFramePayloadData, "text that is not UTF-8"}
+			return &protocolError{code: ws.StatusInvalidFramePayloadData, reason: "text that is not UTF-8"}
 		}
-		s.act(message, op == ws.OpText)
+		if borne := s.act(message, op == ws.OpText); !borne {
+			return errFlood
+		}
 		releaseMessage(message)
 		op, message = 0, nil
 	}
 }
 
-var errTooBig = &protocolError{ws.StatusMessageTooBig, "message too big"}
+var errTooBig = &protocolError{code: ws.StatusMessageTooBig, reason: "message too big"}
 
 // check holds a frame's header against RFC 6455. op is the message that has begun.
 func (s *session) check(h ws.Header, op ws.OpCode) error {
-	breach := func(reason string) error { return &protocolError{ws.StatusProtocolError, reason} }
+	breach := func(reason string) error {
+		return &protocolError{code: ws.StatusProtocolError, reason: reason}
+	}
 	switch {
 	case !h.Masked:
 		return breach("frames must be masked")
@@ -150,6 +158,9 @@ func (s *session) control(in *source, h ws.Header) (goodbye bool, err error) {
 	}
 	switch h.OpCode {
 	case ws.OpPing:
+		if s.ending.Load() != nil { // pongs must not stand between the client and our last words
+			return false, nil
+		}
 		s.say(appendFrame(nil, ws.OpPong, payload))
 	case ws.OpClose:
 		return true, s.goodbye(payload)
@@ -165,14 +176,15 @@ const lastStatusCode = 4999
 // goodbye answers the client's close frame with one of the same code, or, where it
 // was the answer to ours, closes the connection.
 func (s *session) goodbye(payload []byte) error {
+	malformed := &protocolError{code: ws.StatusProtocolError, reason: "malformed close frame"}
 	var answer []byte
 	switch {
 	case len(payload) == 1:
-		return &protocolError{ws.StatusProtocolError, "malformed close frame"}
+		return malformed
 	case len(payload) >= 2:
 		code, reason := ws.ParseCloseFrameData(payload)
 		if err := ws.CheckCloseFrameData(code, reason); err != nil || code > lastStatusCode {
-			return &protocolError{ws.StatusProtocolError, "malformed close frame"}
+			return malformed
 		}
 		answer = ws.NewCloseFrameBody(code, "")
 	}
@@ -185,17 +197,17 @@ func (s *session) goodbye(payload []byte) error {
 }
 
 // act carries out a request, and tells the client if that failed. A session that is
-// ending carries out nothing.
-func (s *session) act(message []byte, text bool) {
+// ending carries out nothing. It reports whether the client is to be borne any longer.
+func (s *session) act(message []byte, text bool) (borne bool) {
 	if s.ending.Load() != nil {
-		return
+		return s.refused.spend(s.heard.Load(), refusedPerSecond)
 	}
 	g := s.gateway
 	accepted := time.Now()
 	out := g.service.Act(context.Background(), s.core, message, text, accepted)
 	g.metrics.acted(out.Action, time.Since(accepted))
 	if out.Err == nil {
-		return
+		return true
 	}
 	e := chat.AsError(out.Err)
 	if e.Code == chat.Internal {
@@ -204,9 +216,10 @@ func (s *session) act(message []byte, text bool) {
 	g.metrics.failed(errorCode(e))
 	if e == chat.ErrSessionExpired {
 		s.expire(out.RequestID)
-		return
+		return true
 	}
 	s.sayError(out.RequestID, errorCode(e), e.Message)
+	return e.Code != chat.TooManyRequests || s.refused.spend(s.heard.Load(), refusedPerSecond)
 }
 
 // source reads a session's connection. While it waits for a socket it holds no
@@ -315,10 +328,19 @@ func (in *source) payload(message []byte, h ws.Header) ([]byte, error) {
 	return message, nil
 }
 
+const (
+	// maxDiscarded is what a client may well have been sending when it was ended. What
+	// it sends beyond that is taken slowly: its last words lie before it all the same.
+	maxDiscarded = 1 << 20
+	discardPause = 10 * time.Millisecond
+)
+
 // discard reads until the connection is closed.
 func (in *source) discard() {
-	for in.fill() == nil {
-		in.release()
+	for n := 0; in.fill() == nil; in.release() {
+		if n += len(in.unread); n > maxDiscarded {
+			time.Sleep(discardPause)
+		}
 	}
 	in.release()
 }

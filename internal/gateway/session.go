@@ -63,6 +63,8 @@ type session struct {
 
 	heard atomic.Int64 // when the client last sent anything, Unix nanoseconds
 
+	light, refused budget // owned by the reader
+
 	// Owned by the wheel: its mu guards the links, its goroutine the rest.
 	wheelNext, wheelPrev *session
 	wheelSlot            int
@@ -106,6 +108,7 @@ const (
 	causeSilent       cause = "silent"       // two pings without an answer
 	causeStuck        cause = "stuck"        // it did not read its last words in time
 	causeProtocol     cause = "protocol"     // it broke RFC 6455
+	causeFlood        cause = "flood"        // it sent more than is to be borne (flood.go)
 	causeDrain        cause = "drain"        // sent away, to connect again elsewhere
 	causeShutdown     cause = "shutdown"     // still there when the server stopped
 )

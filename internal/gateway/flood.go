@@ -1,0 +1,51 @@
+package gateway
+
+import (
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"parlor/internal/chat"
+)
+
+// A client pays for its requests by a rate (chat.RequestsPerSecond). What else it can
+// send is paid for here, each kind by a budget that refills evenly; a client that
+// overdraws one is ended with close 1008.
+//
+// Nobody who means no harm comes near. A client pings once in seconds, and those that
+// piled up while a network stood still are dozens. What a program sends in one go
+// over its rate is refused, with an ERROR for each, and leaves the connection as it
+// was: hundreds at once, or twice the rate for ever. To be refused more often a
+// client must go on without listening for many times as long as it would have taken
+// to be heard.
+const (
+	// lightPerSecond is for control frames and for fragments of less than shortFragment
+	// bytes: they belong to no request, or a request has thousands.
+	lightPerSecond = 100
+	// refusedPerSecond is for requests over a rate, which are read and parsed for their
+	// RequestId all the same, and for those after the end.
+	refusedPerSecond = chat.RequestsPerSecond
+	// floodBurst is how much of either may come at once.
+	floodBurst = 500
+	// shortFragment is a payload whose length takes the longer form of a header.
+	shortFragment = 126
+)
+
+var errFlood = &protocolError{code: ws.StatusPolicyViolation, reason: "too many frames", cause: causeFlood}
+
+// budget is a bucket of floodBurst that refills evenly. The zero budget is full.
+type budget struct {
+	free int64 // when it is full again, Unix nanoseconds
+}
+
+// spend takes one at now, and reports whether there was one.
+func (b *budget) spend(now int64, perSecond int64) bool {
+	interval := int64(time.Second) / perSecond
+	b.free = max(b.free, now) + interval
+	return b.free-now <= floodBurst*interval
+}
+
+// isLight reports whether a frame is paid for by the budget of light frames.
+func isLight(h ws.Header) bool {
+	return h.OpCode.IsControl() || h.Length < shortFragment && (!h.Fin || h.OpCode == ws.OpContinuation)
+}

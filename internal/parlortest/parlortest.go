@@ -7,6 +7,7 @@ package parlortest
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -39,6 +40,13 @@ type Server struct {
 // configuration. Warnings and worse go to the test's log.
 func Start(t testing.TB, options ...func(*config.Config)) *Server {
 	t.Helper()
+	return StartLogging(t, t.Output(), options...)
+}
+
+// StartLogging is [Start] with a log of the caller's own, who says by the configuration
+// what goes there. Writes to it come one at a time.
+func StartLogging(t testing.TB, log io.Writer, options ...func(*config.Config)) *Server {
+	t.Helper()
 	c := config.Default(config.Dev)
 	c.Listen = "127.0.0.1:0"
 	c.LogLevel = "warn"
@@ -51,7 +59,7 @@ func Start(t testing.TB, options ...func(*config.Config)) *Server {
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	s, err := server.New(c, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: c.Level()})))
+	s, err := server.New(c, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: c.Level()})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,9 +67,13 @@ func Start(t testing.TB, options ...func(*config.Config)) *Server {
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
 	address := s.Addr().String()
+	secure := ""
+	if c.TLS() {
+		secure = "s"
+	}
 	running := &Server{
-		URL:          "http://" + address,
-		WebSocketURL: "ws://" + address,
+		URL:          "http" + secure + "://" + address,
+		WebSocketURL: "ws" + secure + "://" + address,
 		Data:         c.Data,
 		stop: sync.OnceFunc(func() {
 			cancel()

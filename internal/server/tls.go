@@ -112,12 +112,14 @@ func (f *certificateFiles) run(ctx context.Context) {
 		}
 		changed, err := f.load()
 		switch {
-		case err != nil && err.Error() != said:
+		case err == nil:
+			said = "" // the same again is news
+			if changed {
+				f.logger.Info("TLS certificate reloaded", "not_after", f.current.Load().Leaf.NotAfter)
+			}
+		case err.Error() != said:
 			said = err.Error()
 			f.logger.Error("TLS certificate not reloaded; the one before goes on serving", "error", err)
-		case changed:
-			said = ""
-			f.logger.Info("TLS certificate reloaded", "not_after", f.current.Load().Leaf.NotAfter)
 		}
 	}
 }

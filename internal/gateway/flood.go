@@ -23,7 +23,7 @@ const (
 	// bytes: they belong to no request, or a request has thousands.
 	lightPerSecond = 100
 	// refusedPerSecond is for requests over a rate, which are read and parsed for their
-	// RequestId all the same, and for those after the end.
+	// RequestId all the same, and for those after the end; large ones cost more.
 	refusedPerSecond = chat.RequestsPerSecond
 	// floodBurst is how much of either may come at once.
 	floodBurst = 500
@@ -38,11 +38,17 @@ type budget struct {
 	free int64 // when it is full again, Unix nanoseconds
 }
 
-// spend takes one at now, and reports whether there was one.
-func (b *budget) spend(now int64, perSecond int64) bool {
+// spend takes n at now, and reports whether there were so many.
+func (b *budget) spend(now, perSecond int64, n int) bool {
 	interval := int64(time.Second) / perSecond
-	b.free = max(b.free, now) + interval
+	b.free = max(b.free, now) + int64(n)*interval
 	return b.free-now <= floodBurst*interval
+}
+
+// bearRefused spends what a refused message of the given size costs: one for each
+// read of it, which is one for any that was meant to be shown.
+func (s *session) bearRefused(size int) bool {
+	return s.refused.spend(s.heard.Load(), refusedPerSecond, 1+size/readBuffer)
 }
 
 // isLight reports whether a frame is paid for by the budget of light frames.

@@ -23,14 +23,16 @@ func TestFloodEndsTheSession(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		frame []byte
+		times int
 	}{
-		{"pings", masked(ping, "")},
-		{"pings with a payload", masked(ping, strings.Repeat("p", 60))},
-		{"pongs", masked(pong, "")},
-		{"empty fragments", masked(continues, "")},
-		{"short fragments", masked(continues, "x")},
-		{"refused requests", masked(text, `{"Action":"SEND_MESSAGE","Content":"x"}`)},
-		{"requests that are none", masked(text, "x")},
+		{"pings", masked(ping, ""), 2 * floodBurst},
+		{"pings with a payload", masked(ping, strings.Repeat("p", 60)), 2 * floodBurst},
+		{"pongs", masked(pong, ""), 2 * floodBurst},
+		{"empty fragments", masked(continues, ""), 2 * floodBurst},
+		{"short fragments", masked(continues, "x"), 2 * floodBurst},
+		{"refused requests", masked(text, `{"Action":"SEND_MESSAGE","Content":"x"}`), 2 * floodBurst},
+		{"requests that are none", masked(text, "x"), 2 * floodBurst},
+		{"large refused requests", masked(text, strings.Repeat("[", maxMessage)), 50},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			n := startNode(t, nodeOptions{})
@@ -38,7 +40,7 @@ func TestFloodEndsTheSession(t *testing.T) {
 			if strings.HasSuffix(test.name, "fragments") {
 				c.write(masked(textBegins, ""))
 			}
-			go c.conn.Write(bytes.Repeat(test.frame, 4*floodBurst))
+			go c.conn.Write(bytes.Repeat(test.frame, test.times))
 			for h, payload, ok := c.next(); ; h, payload, ok = c.next() {
 				if !ok {
 					t.Fatal("ended without a close frame")

@@ -83,7 +83,7 @@ func (s *session) read(in *source) error {
 		if err := s.check(h, op); err != nil {
 			return err
 		}
-		if isLight(h) && !s.light.spend(s.heard.Load(), lightPerSecond) {
+		if isLight(h) && !s.light.spend(s.heard.Load(), lightPerSecond, 1) {
 			return errFlood
 		}
 		if h.OpCode.IsControl() {
@@ -200,7 +200,7 @@ func (s *session) goodbye(payload []byte) error {
 // ending carries out nothing. It reports whether the client is to be borne any longer.
 func (s *session) act(message []byte, text bool) (borne bool) {
 	if s.ending.Load() != nil {
-		return s.refused.spend(s.heard.Load(), refusedPerSecond)
+		return s.bearRefused(len(message))
 	}
 	g := s.gateway
 	accepted := time.Now()
@@ -219,7 +219,7 @@ func (s *session) act(message []byte, text bool) (borne bool) {
 		return true
 	}
 	s.sayError(out.RequestID, errorCode(e), e.Message)
-	return e.Code != chat.TooManyRequests || s.refused.spend(s.heard.Load(), refusedPerSecond)
+	return e.Code != chat.TooManyRequests || s.bearRefused(len(message))
 }
 
 // source reads a session's connection. While it waits for a socket it holds no

@@ -78,6 +78,7 @@ func underRace() bool {
 type crowd struct {
 	t       testing.TB
 	server  *process
+	room    string
 	members []*member
 	senders int
 
@@ -105,12 +106,17 @@ func gather(t testing.TB, connections, perSecond int) *crowd {
 	t.Helper()
 	descriptors(t, connections+200)
 	server, _ := run(t, filepath.Join(t.TempDir(), "data"))
-	client := newAPI(t, server.address)
+	return fill(t, server, newAPI(t, server.address), connections, perSecond)
+}
+
+// fill makes a room on a server and fills it.
+func fill(t testing.TB, server *process, client *api, connections, perSecond int) *crowd {
+	t.Helper()
 	status, room, err := client.call("POST", "/CreateRoom", map[string]any{"maximumMessageRatePerSecond": 100})
 	if err != nil || status != http.StatusOK {
 		t.Fatalf("CreateRoom: got %d %v", status, err)
 	}
-	c := &crowd{t: t, server: server, members: make([]*member, connections), senders: perSecond/8 + 1}
+	c := &crowd{t: t, server: server, room: room.Arn, members: make([]*member, connections), senders: perSecond/8 + 1}
 	var entering sync.WaitGroup
 	failed := make(chan error, connections)
 	next := atomic.Int64{}
@@ -161,7 +167,7 @@ func descriptors(t testing.TB, n int) {
 	}
 }
 
-func join(client *api, address, room string, name int) (*member, error) {
+func join(client *api, address, room string, name int, headers ...string) (*member, error) {
 	status, token, err := client.call("POST", "/CreateChatToken", map[string]any{
 		"roomIdentifier": room, "userId": fmt.Sprintf("user-%d", name), "capabilities": []string{"SEND_MESSAGE"},
 		"attributes": map[string]string{"displayName": fmt.Sprintf("User number %d", name)},
@@ -169,7 +175,7 @@ func join(client *api, address, room string, name int) (*member, error) {
 	if err != nil || status != http.StatusOK {
 		return nil, fmt.Errorf("CreateChatToken: got %d %v", status, err)
 	}
-	conn, in, status, err := knock(address, token.Token)
+	conn, in, status, err := knock(address, token.Token, headers...)
 	if err != nil || status != http.StatusSwitchingProtocols {
 		return nil, fmt.Errorf("handshake: got %d %v", status, err)
 	}
@@ -192,8 +198,43 @@ func (c *crowd) send(member int, content string) {
 	}
 }
 
-// finish waits until everybody has heard everything, and compares what they heard.
+// finish waits until everybody has heard everything, compares what they heard, and
+// sees that nobody else was there.
 func (c *crowd) finish() {
+	c.t.Helper()
+	c.settle()
+	counted := metrics(c.t, c.server.address)
+	for name, value := range counted {
+		if strings.HasPrefix(name, "parlor_sessions_ended_total") && value != 0 {
+			c.t.Errorf("sessions ended: %s %v", name, value)
+		}
+	}
+	if got := counted["parlor_connections"]; got != float64(len(c.members)) {
+		c.t.Errorf("parlor_connections: got %v, want %d", got, len(c.members))
+	}
+}
+
+// metrics is what /metrics says, by the name with its labels.
+func metrics(t testing.TB, address string) map[string]float64 {
+	t.Helper()
+	response, err := http.Get("http://" + address + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	all := map[string]float64{}
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		if name, text, ok := strings.Cut(lines.Text(), " "); ok && !strings.HasPrefix(name, "#") {
+			if value, err := strconv.ParseFloat(text, 64); err == nil {
+				all[name] = value
+			}
+		}
+	}
+	return all
+}
+
+// settle waits until everybody has heard everything, and compares what they heard.
+func (c *crowd) settle() {
 	c.t.Helper()
 	// The last message is sent when the first member has heard all others, so that it
 	// is the last indeed.
@@ -222,22 +263,6 @@ func (c *crowd) finish() {
 			c.t.Errorf("message %d came after %d of the same sender", n, previous[n%c.senders])
 		}
 		previous[n%c.senders] = n
-	}
-	response, err := http.Get("http://" + c.server.address + "/metrics")
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	open := false
-	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
-		name, value, _ := strings.Cut(lines.Text(), " ")
-		if strings.HasPrefix(name, "parlor_sessions_ended_total") && value != "0" {
-			c.t.Errorf("sessions ended: %s %s", name, value)
-		}
-		open = open || name == "parlor_connections" && value == strconv.Itoa(len(c.members))
-	}
-	if !open {
-		c.t.Errorf("parlor_connections is not %d", len(c.members))
 	}
 }
 
@@ -323,6 +348,10 @@ func (c *crowd) latencies() latency {
 	for _, m := range c.members {
 		all = append(all, m.latency...)
 	}
+	return latenciesOf(all)
+}
+
+func latenciesOf(all []time.Duration) latency {
 	if len(all) == 0 {
 		return latency{}
 	}

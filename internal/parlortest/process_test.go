@@ -194,14 +194,14 @@ func (a *api) call(method, path string, input any) (status int, out answer, err 
 
 // knock tries a token at the messaging API and returns the connection and the status
 // of the handshake, which for 101 was read to its end.
-func knock(address, token string) (net.Conn, *bufio.Reader, int, error) {
+func knock(address, token string, headers ...string) (net.Conn, *bufio.Reader, int, error) {
 	conn, err := net.DialTimeout("tcp", address, patience)
 	if err != nil {
 		return nil, nil, 0, err
 	}
 	conn.SetDeadline(time.Now().Add(patience))
 	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
-		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: %s\r\n\r\n", address, token)
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: %s\r\n%s\r\n", address, token, strings.Join(headers, ""))
 	in := bufio.NewReaderSize(conn, 2048)
 	response, err := http.ReadResponse(in, nil)
 	if err != nil {

@@ -264,6 +264,15 @@ func (c *client) closed() (websocket.StatusCode, string, []frame) {
 	}
 }
 
+// discard reads until the connection ends, so that nothing written to it waits.
+func (c *client) discard() {
+	for {
+		if _, err := c.read(time.Hour); err != nil {
+			return
+		}
+	}
+}
+
 // wantError reads an ERROR frame.
 func (c *client) wantError(requestID string, code int) frame {
 	c.t.Helper()

@@ -172,7 +172,7 @@ func TestDrainHoldsThoseWhoComeBack(t *testing.T) {
 		virtually(t, func(t *testing.T, n *node, room chat.ARN) {
 			for _, user := range []string{"a", "b"} {
 				c := n.connect(room, user)
-				go c.closed()
+				go c.discard()
 			}
 			token := n.token(chat.TokenSpec{Room: room, UserID: "late"})
 			synctest.Wait()

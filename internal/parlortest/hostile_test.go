@@ -5,10 +5,17 @@ import (
 	"bytes"
 	"compress/flate"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"math"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -21,6 +28,9 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"parlor/internal/config"
+	"parlor/internal/parlortest"
 )
 
 // TestLoadHostile attacks a server in every way at once while 500 clients talk in four
@@ -505,4 +515,59 @@ func (a *attack) compare(before, after map[string]float64) {
 			a.t.Errorf("%s: got %v, want %v at least", name, got, want)
 		}
 	}
+}
+
+// TestStalledTLSHandshakes connects over TLS and stalls before, in and after the
+// handshake: the server closes each at its deadline for request headers.
+func TestStalledTLSHandshakes(t *testing.T) {
+	t.Parallel()
+	certificate, key, trusted := selfSigned(t)
+	server := parlortest.Start(t, func(c *config.Config) { c.TLSCert, c.TLSKey = certificate, key })
+	address := strings.TrimPrefix(server.URL, "https://")
+	var stalling sync.WaitGroup
+	defer stalling.Wait()
+	for name, begin := range map[string]func(net.Conn){
+		"nothing":                  func(net.Conn) {},
+		"half a record":            func(conn net.Conn) { conn.Write([]byte{22, 3, 1, 2, 0, 1}) },
+		"a handshake and no more":  func(conn net.Conn) { tls.Client(conn, trusted).Handshake() },
+		"a handshake, half a line": func(conn net.Conn) { fmt.Fprint(tls.Client(conn, trusted), "GET / HT") },
+	} {
+		stalling.Go(func() {
+			conn, err := net.DialTimeout("tcp", address, patience)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				return
+			}
+			defer conn.Close()
+			begun := time.Now()
+			begin(conn)
+			conn.SetReadDeadline(begun.Add(patience))
+			_, err = io.Copy(io.Discard, conn)
+			if took := time.Since(begun); took < 8*time.Second || took > 15*time.Second {
+				t.Errorf("%s: closed after %v (%v), want about 10s", name, took, err)
+			}
+		})
+	}
+}
+
+// selfSigned writes a certificate for 127.0.0.1, and returns what makes a client trust
+// it.
+func selfSigned(t *testing.T) (certificate, key string, trusted *tls.Config) {
+	t.Helper()
+	secret := must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der := must[[]byte](t)(x509.CreateCertificate(rand.Reader, template, template, secret.Public(), secret))
+	pkcs8 := must[[]byte](t)(x509.MarshalPKCS8PrivateKey(secret))
+	trusted = &tls.Config{ServerName: "127.0.0.1", RootCAs: x509.NewCertPool()}
+	trusted.RootCAs.AddCert(must[*x509.Certificate](t)(x509.ParseCertificate(der)))
+	certificate, key = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	for file, block := range map[string]*pem.Block{certificate: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: pkcs8}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certificate, key, trusted
 }

@@ -67,6 +67,25 @@ func BenchmarkFanout2000(b *testing.B) {
 	b.ReportMetric(float64(l.p99.Microseconds())/1000, "p99-ms")
 }
 
+// BenchmarkIdle5000 holds 5,000 connections that say nothing, and measures what the
+// server has in memory for them 10 s after the last came.
+func BenchmarkIdle5000(b *testing.B) {
+	const connections = 5000
+	descriptors(b, connections+200)
+	for b.Loop() {
+		server, _ := run(b, filepath.Join(b.TempDir(), "data"))
+		before := server.memory(b)
+		c := fill(b, server, newAPI(b, server.address), connections, 1)
+		time.Sleep(10 * time.Second)
+		after := server.memory(b)
+		b.ReportMetric(float64(after-before)/connections/1024, "KB/connection")
+		b.ReportMetric(float64(after)/(1<<20), "MB-RSS")
+		c.say()
+		c.finish()
+		server.kill()
+	}
+}
+
 // underRace reports whether this test was built with the race detector.
 func underRace() bool {
 	info, ok := debug.ReadBuildInfo()

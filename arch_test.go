@@ -85,7 +85,7 @@ var borrowed = []struct {
 		why: "testscript runs the command as a user does"},
 	{module: "go.uber.org/goleak", tests: true,
 		why: "finds goroutines that nobody waited for"},
-	{module: "golang.org/x/crypto", code: []string{"internal/server"},
+	{module: "golang.org/x/crypto", code: []string{"internal/server"}, tests: true,
 		why: "certificates by ACME"},
 	{module: "golang.org/x/tools", tests: true,
 		why: "reads and writes txtar goldens"},

@@ -91,17 +91,33 @@ func (l *limits) take(scope Scope, what string, perSecond int, about ARN) error 
 	return nil
 }
 
+// messages are the publications that rooms have a rate for.
+const messages = "messages"
+
 // publish takes what a publication costs.
 func (l *limits) publish(pub *Publication) error {
 	switch pub.Kind {
 	case PublishMessage:
-		return l.take(pub.Room.Scope, "messages", l.quotas.SendMessage, pub.Room)
+		return l.take(pub.Room.Scope, messages, l.quotas.SendMessage, pub.Room)
 	case PublishDelete:
 		return l.take(pub.Room.Scope, "deletes", l.quotas.DeleteMessage, pub.Room)
 	case PublishDisconnect:
 		return l.take(pub.Room.Scope, "disconnects", l.quotas.DisconnectUser, pub.Room)
 	}
 	return nil
+}
+
+// refused gives back what publish took for a message over its room's rate: who floods
+// one room takes nothing from the others.
+func (l *limits) refused(pub *Publication) {
+	if l.quotas.SendMessage == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if rate := l.rates[rateKey{pub.Room.Scope, messages}]; rate != nil {
+		rate.Return(l.quotas.SendMessage)
+	}
 }
 
 // TakeRequest counts a control-plane request; one over the rate of its operation is

@@ -24,5 +24,8 @@ func (r *Rate) Allow(now time.Time, perSecond int) bool {
 	return true
 }
 
+// Return puts back one request that Allow took from a bucket of perSecond.
+func (r *Rate) Return(perSecond int) { r.free = r.free.Add(-time.Second / time.Duration(perSecond)) }
+
 // Idle reports whether the bucket is full at now: forgetting it changes nothing.
 func (r *Rate) Idle(now time.Time) bool { return !r.free.After(now) }

@@ -143,7 +143,11 @@ func (s *Service) sendMessage(ctx context.Context, session *Session, room *Room,
 	if err := s.limits.publish(pub); err != nil {
 		return err
 	}
-	return s.broker.Publish(ctx, pub, room.MaximumMessageRatePerSecond)
+	err := s.broker.Publish(ctx, pub, room.MaximumMessageRatePerSecond)
+	if err != nil && AsError(err).Code == TooManyRequests {
+		s.limits.refused(pub)
+	}
+	return err
 }
 
 // IVS: chat-messaging-api/DeleteMessage

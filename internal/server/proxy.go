@@ -17,7 +17,8 @@ func behindProxies(trusted []netip.Prefix, next http.Handler) http.Handler {
 		return next
 	}
 	isTrusted := func(a netip.Addr) bool {
-		return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
+		a = a.Unmap().WithZone("") // with a zone, of a link-local address, no network has it
+		return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(a) })
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		from, err := netip.ParseAddrPort(r.RemoteAddr)

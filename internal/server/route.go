@@ -27,7 +27,7 @@ func (s *Server) route(api http.Handler, registry *prometheus.Registry) http.Han
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler := api
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			switch r.URL.Path {
+			switch r.URL.EscapedPath() { // as it was sent: a proxy that hides /metrics knows no other
 			case "/":
 				handler = s.gateway // which says 426 to what is not a handshake
 			case "/healthz":

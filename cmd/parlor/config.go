@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 
 	"github.com/alecthomas/kong"
@@ -28,7 +29,7 @@ func (i *inspected) resolve(line *kong.Context) (config.Config, error) {
 	return i.settings.resolve(config.Serve, line)
 }
 
-// checkCommand looks into the credentials file too.
+// checkCommand looks into the files that the configuration names, too.
 type checkCommand struct{ inspected }
 
 func (c *checkCommand) Run(line *kong.Context) error {
@@ -39,6 +40,14 @@ func (c *checkCommand) Run(line *kong.Context) error {
 	if resolved.Credentials != "" {
 		if _, err := credentials.Load(resolved.Credentials, resolved.Account); err != nil {
 			return err
+		}
+	}
+	if _, err := resolved.LoadQuotas(); err != nil {
+		return err
+	}
+	if resolved.TLSCert != "" {
+		if _, err := tls.LoadX509KeyPair(resolved.TLSCert, resolved.TLSKey); err != nil {
+			return fmt.Errorf("load the TLS certificate %s with the key %s: %w", resolved.TLSCert, resolved.TLSKey, err)
 		}
 	}
 	_, err = fmt.Fprintln(line.Stdout, "The configuration is good.")

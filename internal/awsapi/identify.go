@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"parlor/internal/chat"
@@ -52,7 +53,8 @@ func (h *Handler) identify(r *http.Request, body []byte) (caller, error) {
 	if err != nil {
 		return caller{}, err
 	}
-	who := caller{Scope: chat.Scope{Region: signature.Region}}
+	// The region is part of a whole header, which need not live as long as what is counted by it.
+	who := caller{Scope: chat.Scope{Region: strings.Clone(signature.Region)}}
 	if h.credentials == nil {
 		if err := signature.CheckScope(service, h.serves); err != nil {
 			return caller{}, err
@@ -62,7 +64,7 @@ func (h *Handler) identify(r *http.Request, body []byte) (caller, error) {
 		}
 		who.Name, who.Scope.Account = signature.AccessKey, h.defaultAccount
 		if isAccount(signature.AccessKey) {
-			who.Scope.Account = signature.AccessKey
+			who.Scope.Account = strings.Clone(signature.AccessKey)
 		}
 		return who, nil
 	}

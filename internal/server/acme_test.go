@@ -34,6 +34,7 @@ type acmeDirectory struct {
 	mu         sync.Mutex
 	asked      []string // names that certificates were ordered for
 	contacts   []string
+	refuses    bool // to issue anything
 	challenged bool // the challenge was answered
 	cert       []byte
 }
@@ -92,6 +93,10 @@ func (d *acmeDirectory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.contacts = append(d.contacts, in.Contact...)
 		answer(201, map[string]string{"status": "valid"})
 	case "/order":
+		if d.refuses {
+			answer(403, map[string]string{"type": "urn:ietf:params:acme:error:rejectedIdentifier", "detail": "not this one"})
+			return
+		}
 		if r.Method == http.MethodPost && in.Identifiers != nil {
 			name = in.Identifiers[0]["value"]
 			d.asked, d.challenged, d.cert = append(d.asked, name), false, nil
@@ -145,27 +150,33 @@ func (d *acmeDirectory) challenge(name string) error {
 	return fmt.Errorf("the certificate does not answer it")
 }
 
-// The authority is asked for the names of --acme-hosts and for no other, whatever
-// name clients ask the server for.
-func TestACME(t *testing.T) {
-	d := &acmeDirectory{authority: newAuthority(t)}
+// start returns where the directory is. The server trusts whom its system does; here,
+// that is the directory as well.
+func (d *acmeDirectory) start() (url string) {
 	directory := httptest.NewTLSServer(d)
-	t.Cleanup(directory.Close)
-	// The server trusts whom its system does; here, that is the directory as well.
+	d.t.Cleanup(directory.Close)
 	transport := http.DefaultTransport.(*http.Transport)
 	before := transport.TLSClientConfig
 	trusted := x509.NewCertPool()
 	trusted.AddCert(directory.Certificate())
 	transport.TLSClientConfig = &tls.Config{RootCAs: trusted}
-	t.Cleanup(func() {
+	d.t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		transport.TLSClientConfig = before
 	})
+	return directory.URL + "/directory"
+}
+
+// The authority is asked for the names of --acme-hosts and for no other, whatever
+// name clients ask the server for.
+func TestACME(t *testing.T) {
+	d := &acmeDirectory{authority: newAuthority(t)}
+	directory := d.start()
 	data := filepath.Join(t.TempDir(), "data")
 	start := func() *parlortest.Server {
 		s := parlortest.Start(t, func(c *config.Config) {
 			c.Data = data
-			c.ACMEHosts, c.ACMEEmail, c.ACMEDir = []string{"chat.example.com"}, "ops@example.com", directory.URL+"/directory"
+			c.ACMEHosts, c.ACMEEmail, c.ACMEDir = []string{"chat.example.com"}, "ops@example.com", directory
 		})
 		d.mu.Lock()
 		defer d.mu.Unlock()
@@ -231,5 +242,35 @@ func TestACME(t *testing.T) {
 	})
 	if err != nil || kept == 0 {
 		t.Errorf("kept: got %d files, %v, want the certificate", kept, err)
+	}
+}
+
+// A certificate that the authority does not give is said in the log at its default
+// level, once; what clients ask for that is not ours is not.
+func TestACMETroubleIsSaid(t *testing.T) {
+	d := &acmeDirectory{authority: newAuthority(t), refuses: true}
+	directory := d.start()
+	var log logged
+	s := parlortest.StartLogging(t, &log, func(c *config.Config) {
+		c.Data, c.LogLevel = filepath.Join(t.TempDir(), "data"), "info"
+		c.ACMEHosts, c.ACMEDir = []string{"chat.example.com"}, directory
+	})
+	ask := func(name string, protocols ...string) {
+		if _, err := d.serial(addressOf(s), func(c *tls.Config) { c.ServerName, c.NextProtos = name, protocols }); err == nil {
+			t.Errorf("%s: got a certificate, want none", name)
+		}
+	}
+	ask("other.example.com")
+	ask("chat.example.com", acme.ALPNProto)
+	if got := log.String(); got != "" {
+		t.Errorf("got %q, want nothing", got)
+	}
+	for range 3 {
+		ask("chat.example.com")
+	}
+	eventually(t, "it is in the log", func() bool { return log.String() != "" })
+	got := log.String()
+	if strings.Count(got, "level=ERROR") != 1 || !strings.Contains(got, "chat.example.com") || !strings.Contains(got, "not this one") {
+		t.Errorf("got %q, want one error with the name and the authority's reason", got)
 	}
 }

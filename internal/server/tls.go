@@ -8,6 +8,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +22,10 @@ import (
 
 // certificateCheck is how often certificate files are looked at.
 const certificateCheck = time.Second
+
+// acmeSilence is how long ACME trouble with a host is not said again; autocert itself
+// tries again after about as long.
+const acmeSilence = time.Minute
 
 // tlsConfig returns how the server speaks TLS, or nil if it does not. The second
 // result keeps it up to date until its context ends; it may be nil.
@@ -49,10 +56,43 @@ func tlsConfig(c config.Config, logger *slog.Logger) (*tls.Config, func(context.
 		return &tls.Config{
 			MinVersion:     tls.VersionTLS12,
 			NextProtos:     []string{"http/1.1", acme.ALPNProto},
-			GetCertificate: manager.GetCertificate,
+			GetCertificate: (&acmeCertificates{manager: manager, logger: logger}).certificate,
 		}, nil, nil
 	}
 	return nil, nil, nil
+}
+
+// acmeCertificates are certificates by ACME, and what went wrong with them.
+type acmeCertificates struct {
+	manager *autocert.Manager
+	logger  *slog.Logger
+
+	mu   sync.Mutex
+	said map[string]time.Time // by host: when its trouble was last in the log
+}
+
+// certificate returns the certificate for a client. That there is none for a host of
+// ours is the server's trouble, and said once in acmeSilence, since every client meets
+// it; what clients ask for beside that is their own.
+func (a *acmeCertificates) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	certificate, err := a.manager.GetCertificate(hello)
+	host := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
+	if err == nil || slices.Contains(hello.SupportedProtos, acme.ALPNProto) || a.manager.HostPolicy(hello.Context(), host) != nil {
+		return certificate, err
+	}
+	a.mu.Lock()
+	silent := time.Since(a.said[host]) < acmeSilence
+	if !silent {
+		if a.said == nil {
+			a.said = map[string]time.Time{}
+		}
+		a.said[host] = time.Now()
+	}
+	a.mu.Unlock()
+	if !silent {
+		a.logger.Error("no TLS certificate by ACME", "host", host, "error", err)
+	}
+	return nil, err
 }
 
 // certificateFiles is a certificate that follows its files.

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ivschat"
+	"github.com/aws/aws-sdk-go-v2/service/ivschat/types"
 	"github.com/aws/smithy-go"
 
 	"parlor/internal/chat"
@@ -220,6 +221,16 @@ func TestAuthorization(t *testing.T) {
 			}
 		}
 		_, err := tagger.UntagResource(t.Context(), &ivschat.UntagResourceInput{ResourceArn: blue, TagKeys: []string{"owner"}})
+		refused(t, err, "AccessDeniedException", "User: ")
+	})
+	t.Run("who may update a room may attach any logging configuration", func(t *testing.T) {
+		lc := must[*ivschat.CreateLoggingConfigurationOutput](t)(root.CreateLoggingConfiguration(t.Context(), &ivschat.CreateLoggingConfigurationInput{
+			DestinationConfiguration: &types.DestinationConfigurationMemberS3{Value: types.S3DestinationConfiguration{BucketName: aws.String("bucket")}}})).Arn
+		updater := as("updater", `{"Effect":"Allow","Action":"ivschat:UpdateRoom","Resource":"`+*red+`"}`)
+		if _, err := updater.UpdateRoom(t.Context(), &ivschat.UpdateRoomInput{Identifier: red, LoggingConfigurationIdentifiers: []string{*lc}}); err != nil {
+			t.Error(err)
+		}
+		_, err := updater.UpdateRoom(t.Context(), &ivschat.UpdateRoomInput{Identifier: blue, LoggingConfigurationIdentifiers: []string{*lc}})
 		refused(t, err, "AccessDeniedException", "User: ")
 	})
 	t.Run("an explicit deny wins", func(t *testing.T) {

@@ -108,7 +108,7 @@ func FuzzAuthorization(f *testing.F) {
 		r.URL.RawQuery = query
 		r.RequestURI += "?" + query
 		check(t, server, r)
-		if who, err := server.identify(r, nil); err == nil {
+		if who, _, err := server.identify(r); err == nil {
 			if !isAccount(who.Scope.Account) || who.Name == "" {
 				t.Errorf("identified %+v", who)
 			}

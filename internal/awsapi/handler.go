@@ -143,12 +143,15 @@ func (h *Handler) answer(x *exchange, w http.ResponseWriter, r *http.Request) (a
 	if found {
 		x.operation = operation.name
 	}
+	who, prove, err := h.identify(r)
+	if err != nil {
+		return nil, unidentified(err)
+	}
 	body, err := readBody(w, r)
 	if err != nil {
 		return nil, err
 	}
-	who, err := h.identify(r, body)
-	if err != nil {
+	if err := prove(body); err != nil {
 		return nil, unidentified(err)
 	}
 	x.caller = who

@@ -88,12 +88,15 @@ func TestBodyIsBounded(t *testing.T) {
 	if e := errorOf(t, w); w.Code != http.StatusRequestEntityTooLarge || e.Type != "RequestEntityTooLargeException" {
 		t.Errorf("a byte more: got %d %s, want 413", w.Code, w.Body)
 	}
-	// Nobody who is not known either.
+	// A stranger's is not read at all.
 	r := httptest.NewRequest("POST", "/ListRooms", strings.NewReader(pad(maxBody+1)))
 	w = httptest.NewRecorder()
 	f.ServeHTTP(w, r)
-	if w.Code != http.StatusRequestEntityTooLarge {
-		t.Errorf("unsigned: got %d, want 413", w.Code)
+	if w.Code != http.StatusForbidden {
+		t.Errorf("unsigned: got %d, want 403", w.Code)
+	}
+	if rest, _ := io.Copy(io.Discard, r.Body); rest != maxBody+1 {
+		t.Errorf("unsigned: %d bytes were left unread, want all %d", rest, maxBody+1)
 	}
 }
 

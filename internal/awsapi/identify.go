@@ -44,49 +44,52 @@ func (c caller) arn() string { return "arn:aws:iam::" + c.Scope.Account + ":user
 
 const service = "ivschat"
 
-// identify finds out who sent a request: the region is that of the credential scope,
-// the account is the access key's. With credentials the request's signature is
-// verified; without, whoever says to be somebody is, the account being the access key
-// if that is an account id, else the default account.
-func (h *Handler) identify(r *http.Request, body []byte) (caller, error) {
+// identify finds out who a request says to be from: the region is that of the
+// credential scope, the account is the access key's. With credentials, the key must be
+// known and the signature of now, and prove says with the body whether it holds; a
+// stranger's body is not read. Without, whoever says to be somebody is, the account
+// being the access key if that is an account id, else the default account.
+func (h *Handler) identify(r *http.Request) (who caller, prove func(body []byte) error, err error) {
 	signature, err := sigv4.Parse(r)
 	if err != nil {
-		return caller{}, err
+		return caller{}, nil, err
 	}
 	// The region is part of a whole header, which need not live as long as what is counted by it.
-	who := caller{Scope: chat.Scope{Region: strings.Clone(signature.Region)}}
+	who.Scope.Region = strings.Clone(signature.Region)
 	if h.credentials == nil {
 		if err := signature.CheckScope(service, h.serves); err != nil {
-			return caller{}, err
+			return caller{}, nil, err
 		}
 		if signature.AccessKey == "" {
-			return caller{}, errUnrecognized
+			return caller{}, nil, errUnrecognized
 		}
 		who.Name, who.Scope.Account = signature.AccessKey, h.defaultAccount
 		if isAccount(signature.AccessKey) {
 			who.Scope.Account = strings.Clone(signature.AccessKey)
 		}
-		return who, nil
+		return who, func([]byte) error { return nil }, nil
 	}
 	now := time.Now()
 	if err := signature.Check(service, h.serves, now); err != nil {
-		return caller{}, err
+		return caller{}, nil, err
 	}
 	principal, found := h.credentials(signature.AccessKey)
 	if !found {
-		return caller{}, errUnrecognized
-	}
-	if err := h.verifier.Verify(signature, principal.Secret, body); err != nil {
-		return caller{}, err
-	}
-	if subtle.ConstantTimeCompare([]byte(principal.SessionToken), []byte(signature.SessionToken)) != 1 {
-		return caller{}, errUnrecognized
-	}
-	if !principal.Expires.IsZero() && !now.Before(principal.Expires) {
-		return caller{}, errExpired
+		return caller{}, nil, errUnrecognized
 	}
 	who.Name, who.Scope.Account, who.Policy = principal.Name, principal.Account, principal.Policy
-	return who, nil
+	return who, func(body []byte) error {
+		if err := h.verifier.Verify(signature, principal.Secret, body); err != nil {
+			return err
+		}
+		if subtle.ConstantTimeCompare([]byte(principal.SessionToken), []byte(signature.SessionToken)) != 1 {
+			return errUnrecognized
+		}
+		if !principal.Expires.IsZero() && !now.Before(principal.Expires) {
+			return errExpired
+		}
+		return nil
+	}, nil
 }
 
 var (

@@ -93,7 +93,7 @@ func parseAction(frame []byte) (action, *Error) {
 		a = action{Action: own.Action, RequestID: own.RequestID, Content: own.Content, Attributes: own.Attributes}
 	}
 	if err != nil {
-		return action{RequestID: requestIDOf(frame)}, &Error{Code: BadRequest, Message: badJSON(err)}
+		return action{RequestID: RequestID(frame)}, &Error{Code: BadRequest, Message: badJSON(err)}
 	}
 	switch a.Action {
 	case ActionSendMessage, ActionDeleteMessage, ActionDisconnectUser:
@@ -107,9 +107,9 @@ func parseAction(frame []byte) (action, *Error) {
 	return a, nil
 }
 
-// requestIDOf finds the RequestId of a request of which another member has the wrong
-// type.
-func requestIDOf(frame []byte) string {
+// RequestID finds the RequestId of a request that is not carried out, if it can be
+// read and sent back.
+func RequestID(frame []byte) string {
 	var only struct {
 		RequestID string `json:"RequestId"`
 	}

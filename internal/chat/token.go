@@ -132,7 +132,7 @@ func (s *Sealer) Open(ctx context.Context, token string) (Claims, error) {
 	if err != nil {
 		return Claims{}, err
 	}
-	if key.aead == nil {
+	if key.aead == nil || time.Since(key.created) > keyLife {
 		return Claims{}, errToken
 	}
 	nonce := raw[5:tokenHeader]
@@ -145,7 +145,10 @@ func (s *Sealer) Open(ctx context.Context, token string) (Claims, error) {
 		return Claims{}, fmt.Errorf("parse the claims of a genuine token: %w", err)
 	}
 	claims.ID = TokenID(nonce)
-	if now := time.Now(); !now.Before(claims.TokenExpires) || !now.Before(claims.SessionExpires) {
+	// A session longer than there are was not sealed by CreateChatToken, whoever has the key.
+	now := time.Now()
+	if !now.Before(claims.TokenExpires) || !now.Before(claims.SessionExpires) ||
+		claims.SessionExpires.Sub(now) > MaxSessionDuration+clockSlack {
 		return Claims{}, errToken
 	}
 	return claims, nil

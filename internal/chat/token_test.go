@@ -2,11 +2,13 @@ package chat
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -317,6 +319,42 @@ func TestKeyRotation(t *testing.T) {
 }
 
 // TestKeyRotationRace has two nodes find the ring too old at the same time.
+// TestStolenKeyOpensForADay forges tokens with a key of the ring: those of a retired
+// key do not open, nor do sessions longer than there are.
+func TestStolenKeyOpensForADay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		key, err := w.service.sealer.sealingKey(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		forge := func(session time.Duration) string {
+			claims := Claims{Room: ARN{testScope, KindRoom, "g1H2I3j4k5L6"}, UserID: "u",
+				TokenExpires: time.Now().Add(time.Minute), SessionExpires: time.Now().Add(session)}
+			head := make([]byte, tokenHeader)
+			head[0] = tokenVersion
+			binary.BigEndian.PutUint32(head[1:], key.id)
+			return base64.RawURLEncoding.EncodeToString(key.aead.Seal(head, head[5:], appendClaims(nil, &claims), head[:5]))
+		}
+		for _, test := range []struct {
+			age, session time.Duration
+			opens        bool
+		}{
+			{0, MaxSessionDuration, true},
+			{0, MaxSessionDuration + clockSlack, true},
+			{0, MaxSessionDuration + clockSlack + time.Second, false},
+			{keyLife, time.Hour, true},
+			{keyLife + time.Second, time.Hour, false},
+		} {
+			time.Sleep(time.Until(key.created.Add(test.age)))
+			_, err := w.service.OpenToken(t.Context(), forge(test.session))
+			if got := err == nil; got != test.opens {
+				t.Errorf("key of %v, session of %v: got %v, want opened %v", test.age, test.session, err, test.opens)
+			}
+		}
+	})
+}
+
 func TestKeyRotationRace(t *testing.T) {
 	w := newWorld()
 	room := w.room(t, RoomSpec{}).ARN

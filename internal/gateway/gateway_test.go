@@ -382,6 +382,22 @@ func TestSubprotocolIsEchoed(t *testing.T) {
 	}
 }
 
+// TestPanicEndsOneRequest breaks something of ours under a request: it fails, and
+// nothing else does.
+func TestPanicEndsOneRequest(t *testing.T) {
+	n := startNode(t, nodeOptions{})
+	c := n.connect(n.room(chat.RoomSpec{}).ARN, "user")
+	n.broker.mu.Lock()
+	n.broker.panics = true
+	n.broker.mu.Unlock()
+	c.send(`{"Action":"SEND_MESSAGE","RequestId":"r","Content":"a"}`)
+	c.wantError("r", 500)
+	c.send(`{"Action":"SEND_MESSAGE","Content":"b"}`)
+	if got := c.next().Content; got != "b" {
+		t.Errorf("after it: got %q, want %q", got, "b")
+	}
+}
+
 func TestConnectionRate(t *testing.T) {
 	n := startNode(t, nodeOptions{})
 	c := n.connect(n.room(chat.RoomSpec{MaximumMessageRatePerSecond: 100}).ARN, "user")

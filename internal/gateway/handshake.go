@@ -87,7 +87,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (status int, mes
 	}
 	ours = false
 	s := newSession(g, room, core, conn)
-	s.address = address
+	s.remote, s.address = r.RemoteAddr, address
 	// The session is seated before the client hears of it, so that it misses nothing
 	// after; the writer flag is ours until the client did.
 	s.writing.Store(busy)

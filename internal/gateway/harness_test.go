@@ -34,6 +34,7 @@ type node struct {
 	gateway  *Gateway
 	registry *prometheus.Registry
 	store    *memoryStore
+	broker   *memoryBroker
 	dial     func(ctx context.Context, network, address string) (net.Conn, error)
 	address  string
 	stop     func()
@@ -60,6 +61,7 @@ func startNode(t *testing.T, o nodeOptions) *node {
 	}
 	n := &node{t: t, store: &memoryStore{rooms: map[chat.ARN]chat.Room{}, spent: map[chat.TokenID]bool{}}, registry: prometheus.NewRegistry()}
 	b := &memoryBroker{deliver: func(pub *chat.Publication) { n.gateway.Deliver(pub) }, rooms: map[chat.ARN]*memoryRoom{}}
+	n.broker = b
 	n.service = chat.NewService(chat.ServiceConfig{Store: n.store, Broker: b, TokenLifetime: o.tokenLifetime})
 	n.gateway = New(Config{
 		Service:      n.service,
@@ -358,8 +360,9 @@ func (m *memoryStore) AddTokenKey(_ context.Context, key chat.TokenKey) error {
 type memoryBroker struct {
 	deliver func(*chat.Publication)
 
-	mu    sync.Mutex
-	rooms map[chat.ARN]*memoryRoom
+	mu     sync.Mutex
+	rooms  map[chat.ARN]*memoryRoom
+	panics bool // the next Publish does
 }
 
 type memoryRoom struct {
@@ -377,6 +380,11 @@ func (b *memoryBroker) room(arn chat.ARN) *memoryRoom {
 
 func (b *memoryBroker) Publish(_ context.Context, pub *chat.Publication, rate int) error {
 	b.mu.Lock()
+	if b.panics {
+		b.panics = false
+		b.mu.Unlock()
+		panic("broken")
+	}
 	room := b.room(pub.Room)
 	if rate > 0 && !room.rate.Allow(time.Now(), rate) {
 		b.mu.Unlock()

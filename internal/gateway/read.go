@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"syscall"
@@ -57,7 +59,7 @@ func (s *session) run(pipelined []byte) {
 	g.metrics.ended.WithLabelValues(string(why)).Inc()
 	g.logger.LogAttrs(context.Background(), slog.LevelInfo, "session ended",
 		slog.String("cause", string(why)), slog.String("room", s.core.Room.String()),
-		slog.Duration("duration", time.Since(s.opened)), slog.String("remote", s.conn.RemoteAddr().String()))
+		slog.Duration("duration", time.Since(s.opened)), slog.String("remote", s.remote))
 }
 
 // read takes frames from the client and carries out its requests, until the
@@ -204,7 +206,7 @@ func (s *session) act(message []byte, text bool) (borne bool) {
 	}
 	g := s.gateway
 	accepted := time.Now()
-	out := g.service.Act(context.Background(), s.core, message, text, accepted)
+	out := s.request(message, text, accepted)
 	g.metrics.acted(out.Action, time.Since(accepted))
 	if out.Err == nil {
 		return true
@@ -220,6 +222,17 @@ func (s *session) act(message []byte, text bool) (borne bool) {
 	}
 	s.sayError(out.RequestID, errorCode(e), e.Message)
 	return e.Code != chat.TooManyRequests || s.bearRefused(len(message))
+}
+
+// request has the core carry out a request. A panic in it is a fault of ours, which
+// ends neither the session nor the others.
+func (s *session) request(message []byte, text bool, accepted time.Time) (out chat.Outcome) {
+	defer func() {
+		if p := recover(); p != nil {
+			out = chat.Outcome{RequestID: chat.RequestID(message), Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+		}
+	}()
+	return s.gateway.service.Act(context.Background(), s.core, message, text, accepted)
 }
 
 // source reads a session's connection. While it waits for a socket it holds no

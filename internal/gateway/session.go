@@ -41,6 +41,7 @@ type session struct {
 	tls     *tlsConn        // conn, where it is TLS
 	core    *chat.Session
 	opened  time.Time
+	remote  string       // the client, for the log
 	address netip.Prefix // where it counts
 
 	writing atomic.Uint32 // idle, busy or again

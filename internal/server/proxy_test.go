@@ -56,7 +56,7 @@ func TestTrustedProxies(t *testing.T) {
 		{"proxies alone", []string{"127.0.0.1/32", "10.0.0.0/8"}, []string{"10.1.2.3"}, refused},
 		{"white space", []string{"127.0.0.1/32"}, []string{"  203.0.113.7  "}, ""},
 		{"a word", []string{"127.0.0.1/32"}, []string{"203.0.113.7, unknown"}, refused},
-		{"a port", []string{"127.0.0.1/32"}, []string{"203.0.113.7:80"}, refused},
+		{"a port", []string{"127.0.0.1/32"}, []string{"203.0.113.7:80"}, ""},
 		{"empty", []string{"127.0.0.1/32"}, []string{"203.0.113.7,"}, refused},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

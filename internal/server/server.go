@@ -146,6 +146,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          httpLog(logger),
 	}
+	newUnserved(registry).watch(s.http)
 	return s, nil
 }
 

@@ -30,7 +30,7 @@ const acmeSilence = time.Minute
 // tlsConfig returns how the server speaks TLS, or nil if it does not. The second
 // result keeps it up to date until its context ends; it may be nil.
 //
-// Whatever name a client asks for, it gets the one certificate there is: a client
+// With certificate files, whatever name a client asks for, it gets that one: a client
 // that was pointed here under a name of AWS's needs a certificate with that name, and
 // no setting.
 func tlsConfig(c config.Config, logger *slog.Logger) (*tls.Config, func(context.Context), error) {

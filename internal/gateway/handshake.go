@@ -97,6 +97,8 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (status int, mes
 		s.drop(causeClient)
 	}
 	conn.SetWriteDeadline(time.Time{})
+	g.metrics.connections.Inc()
+	s.write(false)      // puts the writer flag back
 	go s.run(pipelined) // counted since it entered the room
 	return http.StatusSwitchingProtocols, ""
 }

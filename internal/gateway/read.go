@@ -27,13 +27,21 @@ const (
 	readBuffer = 4 << 10
 )
 
-// run reads what the client sends until the connection is closed, and then takes the
-// session apart.
+// run is the session's goroutine. Most sessions only watch: until the client sends
+// something it waits here, where so little of the stack is in use that it stays as
+// small as stacks are.
 func (s *session) run(pipelined []byte) {
+	if s.raw != nil && s.tls == nil && len(pipelined) == 0 {
+		s.raw.Read(readable) // an error is that of the next read, too
+	}
+	s.serve(pipelined)
+}
+
+// serve reads what the client sends until the connection is closed, and then takes the
+// session apart.
+func (s *session) serve(pipelined []byte) {
 	g := s.gateway
 	defer g.leave(s.room)
-	g.metrics.connections.Inc()
-	s.write(false) // the handshake held the writer flag
 
 	in := &source{session: s, unread: pipelined}
 	err := s.read(in)

@@ -35,3 +35,14 @@ func tryReceive(fd uintptr, b []byte) (int, error) {
 		}
 	}
 }
+
+// readable reports whether a read would not have to wait. It takes nothing.
+func readable(fd uintptr) bool {
+	var b [1]byte
+	for {
+		_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), 1, syscall.MSG_DONTWAIT|syscall.MSG_PEEK, 0, 0)
+		if errno != syscall.EINTR {
+			return errno != syscall.EAGAIN
+		}
+	}
+}

@@ -242,7 +242,9 @@ func hold(ts *testscript.TestScript, neg bool, args []string) {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(args[0], "http://"))
 	ts.Check(err)
 	ts.Defer(func() { conn.Close() })
-	fmt.Fprint(conn, "POST /ListRooms HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+	now := time.Now().UTC().Format("20060102T150405Z")
+	fmt.Fprintf(conn, "POST /ListRooms HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\nX-Amz-Date: %s\r\n"+
+		"Authorization: AWS4-HMAC-SHA256 Credential=123456789012/%s/us-west-2/ivschat/aws4_request, SignedHeaders=host, Signature=00\r\n\r\n", now, now[:8])
 	line, err := bufio.NewReader(conn).ReadString('\n') // comes when the body is read
 	ts.Check(err)
 	if !strings.Contains(line, "100 Continue") {

@@ -37,33 +37,19 @@ func (s *Store) LoggingConfiguration(ctx context.Context, arn chat.ARN) (chat.Lo
 
 // UpdateLoggingConfiguration implements [chat.Store].
 func (s *Store) UpdateLoggingConfiguration(ctx context.Context, arn chat.ARN, change func(chat.LoggingConfiguration) (chat.LoggingConfiguration, error)) (chat.LoggingConfiguration, error) {
-	var changed chat.LoggingConfiguration
-	err := s.engine.write(ctx, func(q *session) error {
-		before, err := selectLoggingConfiguration(q, arn)
-		if err != nil {
-			return err
-		}
-		after, err := change(before)
-		if err != nil {
-			return err
-		}
+	return update(ctx, s, arn, selectLoggingConfiguration, change, func(q *session, _, after chat.LoggingConfiguration) error {
 		if after.ARN != arn {
-			return fmt.Errorf("update logging configuration %s: the change gave it another ARN, %s", arn, after.ARN)
+			return renamed(arn, after.ARN)
 		}
 		values, err := loggingConfigurationValues(after)
 		if err != nil {
 			return fmt.Errorf("encode logging configuration %s: %w", arn, err)
 		}
-		changed = after
 		if _, err := q.exec(sqlUpdateLoggingConfiguration, values...); err != nil {
 			return fmt.Errorf("update logging configuration %s: %w", arn, err)
 		}
 		return nil
 	})
-	if err != nil {
-		return chat.LoggingConfiguration{}, err // changed may belong to another goroutine still
-	}
-	return changed, nil
 }
 
 // DeleteLoggingConfiguration implements [chat.Store].

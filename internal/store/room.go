@@ -43,9 +43,24 @@ func (s *Store) Room(ctx context.Context, arn chat.ARN) (chat.Room, error) {
 
 // UpdateRoom implements [chat.Store].
 func (s *Store) UpdateRoom(ctx context.Context, arn chat.ARN, change func(chat.Room) (chat.Room, error)) (chat.Room, error) {
-	var changed chat.Room
+	return update(ctx, s, arn, selectRoom, change, func(q *session, before, after chat.Room) error {
+		if after.ARN != arn {
+			return renamed(arn, after.ARN)
+		}
+		if err := requireLogging(q, after, before.LoggingConfigurations); err != nil {
+			return err
+		}
+		return updateRoom(q, before, after)
+	})
+}
+
+// update changes a resource in one transaction: it loads it, has the caller change it,
+// and saves what came of that.
+func update[T any](ctx context.Context, s *Store, arn chat.ARN, load func(*session, chat.ARN) (T, error),
+	change func(T) (T, error), save func(q *session, before, after T) error) (T, error) {
+	var changed, none T
 	err := s.engine.write(ctx, func(q *session) error {
-		before, err := selectRoom(q, arn)
+		before, err := load(q, arn)
 		if err != nil {
 			return err
 		}
@@ -53,19 +68,18 @@ func (s *Store) UpdateRoom(ctx context.Context, arn chat.ARN, change func(chat.R
 		if err != nil {
 			return err
 		}
-		if after.ARN != arn {
-			return fmt.Errorf("update room %s: the change gave it another ARN, %s", arn, after.ARN)
-		}
-		if err := requireLogging(q, after, before.LoggingConfigurations); err != nil {
-			return err
-		}
 		changed = after
-		return updateRoom(q, before, after)
+		return save(q, before, after)
 	})
 	if err != nil {
-		return chat.Room{}, err // changed may belong to another goroutine still
+		return none, err // changed may belong to another goroutine still
 	}
 	return changed, nil
+}
+
+// renamed is the error for a change that would make one resource another.
+func renamed(from, to chat.ARN) error {
+	return fmt.Errorf("update %s: the change gave it another ARN, %s", from, to)
 }
 
 func updateRoom(q *session, before, after chat.Room) error {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"parlor/internal/chat"
 )
 
 // check serves a request and holds the answer to what all answers promise.
@@ -109,7 +111,7 @@ func FuzzAuthorization(f *testing.F) {
 		r.RequestURI += "?" + query
 		check(t, server, r)
 		if who, _, err := server.identify(r); err == nil {
-			if !isAccount(who.Scope.Account) || who.Name == "" {
+			if !chat.ValidAccount(who.Scope.Account) || who.Name == "" {
 				t.Errorf("identified %+v", who)
 			}
 			for arn := range server.store.rooms {

@@ -64,7 +64,7 @@ func (h *Handler) identify(r *http.Request) (who caller, prove func(body []byte)
 			return caller{}, nil, errUnrecognized
 		}
 		who.Name, who.Scope.Account = signature.AccessKey, h.defaultAccount
-		if isAccount(signature.AccessKey) {
+		if chat.ValidAccount(signature.AccessKey) {
 			who.Scope.Account = strings.Clone(signature.AccessKey)
 		}
 		return who, func([]byte) error { return nil }, nil
@@ -109,17 +109,4 @@ func unidentified(err error) *apiError {
 		return errInternal()
 	}
 	return &apiError{Status: http.StatusForbidden, Name: e.Name, Message: e.Message}
-}
-
-// isAccount reports whether s has the form of an AWS account id.
-func isAccount(s string) bool {
-	if len(s) != 12 {
-		return false
-	}
-	for i := range len(s) {
-		if !isDigit(s[i]) {
-			return false
-		}
-	}
-	return true
 }

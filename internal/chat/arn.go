@@ -69,6 +69,9 @@ func ValidRegion(s string) bool {
 	return len(s) <= 32 && consistsOf(s, func(c byte) bool { return c >= 'a' && c <= 'z' || isDigit(c) || c == '-' })
 }
 
+// ValidAccount reports whether s is an AWS account id: 12 digits.
+func ValidAccount(s string) bool { return len(s) == 12 && consistsOf(s, isDigit) }
+
 // consistsOf reports whether s is not empty and has only bytes that ok accepts.
 func consistsOf(s string, ok func(byte) bool) bool {
 	for i := range len(s) {

@@ -47,8 +47,7 @@ type limits struct {
 	quotas Quotas
 
 	mu          sync.Mutex
-	rates       map[rateKey]*Rate
-	swept       time.Time // when full buckets were last forgotten
+	rates       Rates[rateKey]
 	connections map[Scope]int
 }
 
@@ -58,7 +57,7 @@ type rateKey struct {
 }
 
 func newLimits(q Quotas) *limits {
-	return &limits{quotas: q, rates: map[rateKey]*Rate{}, connections: map[Scope]int{}}
+	return &limits{quotas: q, connections: map[Scope]int{}}
 }
 
 // take takes one of perSecond in the scope, unless that is over the limit.
@@ -66,26 +65,9 @@ func (l *limits) take(scope Scope, what string, perSecond int, about ARN) error 
 	if perSecond == 0 {
 		return nil
 	}
-	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now.Sub(l.swept) > time.Second {
-		// A bucket is full after a second: forgetting it changes nothing, and the
-		// scopes of callers that went away cost nothing.
-		l.swept = now
-		for key, rate := range l.rates {
-			if rate.Idle(now) {
-				delete(l.rates, key)
-			}
-		}
-	}
-	key := rateKey{scope, what}
-	rate := l.rates[key]
-	if rate == nil {
-		rate = new(Rate)
-		l.rates[key] = rate
-	}
-	if !rate.Allow(now, perSecond) {
+	if !l.rates.Allow(rateKey{scope, what}, time.Now(), perSecond) {
 		return RateLimitExceeded(about, perSecond)
 	}
 	return nil
@@ -115,9 +97,7 @@ func (l *limits) refused(pub *Publication) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if rate := l.rates[rateKey{pub.Room.Scope, messages}]; rate != nil {
-		rate.Return(l.quotas.SendMessage)
-	}
+	l.rates.Return(rateKey{pub.Room.Scope, messages}, l.quotas.SendMessage)
 }
 
 // TakeRequest counts a control-plane request; one over the rate of its operation is

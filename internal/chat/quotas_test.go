@@ -100,7 +100,7 @@ func TestQuotasOfCallersThatWentAwayAreForgotten(t *testing.T) {
 		if err := w.service.TakeRequest(testScope, "GetRoom"); err != nil {
 			t.Fatal(err)
 		}
-		if got := len(w.service.limits.rates); got != 1 {
+		if got := w.service.limits.rates.Len(); got != 1 {
 			t.Errorf("remembered: got %d, want 1", got)
 		}
 		time.Sleep(900 * time.Millisecond)
@@ -301,7 +301,7 @@ func TestNoQuotasLimitNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := len(w.service.limits.rates); got != 0 {
+	if got := w.service.limits.rates.Len(); got != 0 {
 		t.Errorf("rates remembered: got %d, want 0", got)
 	}
 }

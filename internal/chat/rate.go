@@ -29,3 +29,42 @@ func (r *Rate) Return(perSecond int) { r.free = r.free.Add(-time.Second / time.D
 
 // Idle reports whether the bucket is full at now: forgetting it changes nothing.
 func (r *Rate) Idle(now time.Time) bool { return !r.free.After(now) }
+
+// Rates are the buckets of many, by key. A bucket is full after a second at most, and
+// forgetting a full one changes nothing: keys that are no longer used cost nothing. The
+// zero Rates is empty. It is not safe for concurrent use.
+type Rates[K comparable] struct {
+	rates map[K]*Rate
+	swept time.Time // when full buckets were last forgotten
+}
+
+// Allow is [Rate.Allow] of the key's bucket.
+func (r *Rates[K]) Allow(key K, now time.Time, perSecond int) bool {
+	if now.Sub(r.swept) > time.Second {
+		r.swept = now
+		for key, rate := range r.rates {
+			if rate.Idle(now) {
+				delete(r.rates, key)
+			}
+		}
+	}
+	rate := r.rates[key]
+	if rate == nil {
+		if r.rates == nil {
+			r.rates = map[K]*Rate{}
+		}
+		rate = new(Rate)
+		r.rates[key] = rate
+	}
+	return rate.Allow(now, perSecond)
+}
+
+// Return is [Rate.Return] of the key's bucket.
+func (r *Rates[K]) Return(key K, perSecond int) {
+	if rate := r.rates[key]; rate != nil {
+		rate.Return(perSecond)
+	}
+}
+
+// Len is how many buckets are remembered.
+func (r *Rates[K]) Len() int { return len(r.rates) }

@@ -85,7 +85,7 @@ func (c *Config) Validate() error {
 	if c.Mode == Serve && c.Data == "" {
 		fault("data", "is empty; name a directory")
 	}
-	if len(c.Account) != 12 || strings.Trim(c.Account, "0123456789") != "" {
+	if !chat.ValidAccount(c.Account) {
 		fault("account", "%q is not an account id of 12 digits", c.Account)
 	}
 	for _, region := range c.Regions {

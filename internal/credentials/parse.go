@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"parlor/internal/chat"
 	"parlor/internal/iam"
 )
 
@@ -258,7 +259,7 @@ func (s *section) key(fault func(line int, format string, args ...any)) Key {
 		return ""
 	})
 	take(settingAccount, func(text string) string {
-		if len(text) != 12 || !consists(text, digits) {
+		if !chat.ValidAccount(text) {
 			return "12 digits"
 		}
 		k.Account = text

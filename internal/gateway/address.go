@@ -18,52 +18,35 @@ type addresses struct {
 	handshakes  int // most that one may make a second; 0 is no limit
 
 	mu    sync.Mutex
-	uses  map[netip.Prefix]*addressUse
-	swept time.Time // when idle ones were last forgotten
-}
-
-type addressUse struct {
-	connections int
-	handshakes  chat.Rate
+	rates chat.Rates[netip.Prefix]
+	open  map[netip.Prefix]int
 }
 
 // enter counts a handshake and the connection it is for, unless that is over a limit.
 func (a *addresses) enter(address netip.Prefix) bool {
-	if a.connections == 0 && a.handshakes == 0 {
-		return true
-	}
-	now := time.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if now.Sub(a.swept) > time.Second {
-		a.swept = now
-		for address, use := range a.uses {
-			if use.connections == 0 && use.handshakes.Idle(now) {
-				delete(a.uses, address)
-			}
+	if a.handshakes > 0 && !a.rates.Allow(address, time.Now(), a.handshakes) {
+		return false
+	}
+	if a.connections > 0 {
+		if a.open[address] >= a.connections {
+			return false
 		}
+		a.open[address]++
 	}
-	use := a.uses[address]
-	if use == nil {
-		use = new(addressUse)
-		a.uses[address] = use
-	}
-	if a.handshakes > 0 && !use.handshakes.Allow(now, a.handshakes) {
-		return false
-	}
-	if a.connections > 0 && use.connections >= a.connections {
-		return false
-	}
-	use.connections++
 	return true
 }
 
 // leave gives back what enter counted, but for the rate.
 func (a *addresses) leave(address netip.Prefix) {
+	if a.connections == 0 {
+		return
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if use := a.uses[address]; use != nil {
-		use.connections--
+	if a.open[address]--; a.open[address] == 0 {
+		delete(a.open, address)
 	}
 }
 

@@ -36,7 +36,7 @@ func TestAddressOf(t *testing.T) {
 }
 
 func newAddresses(connections, handshakes int) *addresses {
-	return &addresses{connections: connections, handshakes: handshakes, uses: map[netip.Prefix]*addressUse{}}
+	return &addresses{connections: connections, handshakes: handshakes, open: map[netip.Prefix]int{}}
 }
 
 func from(address string) netip.Prefix {
@@ -109,8 +109,11 @@ func TestAddressesAreForgotten(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		a.enter(from("203.0.113.2"))
-		if got := len(a.uses); got != 2 {
+		if got := len(a.open); got != 2 {
 			t.Errorf("remembered: got %d, want 2", got)
+		}
+		if got := a.rates.Len(); got != 1 {
+			t.Errorf("rates remembered: got %d, want 1", got)
 		}
 		if a.enter(stays) {
 			t.Error("a connection was forgotten while it is open")
@@ -126,7 +129,7 @@ func TestNoLimitsRememberNobody(t *testing.T) {
 		}
 	}
 	a.leave(from("203.0.113.1"))
-	if got := len(a.uses); got != 0 {
+	if got := len(a.open) + a.rates.Len(); got != 0 {
 		t.Errorf("remembered: got %d, want 0", got)
 	}
 }

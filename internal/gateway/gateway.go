@@ -25,7 +25,6 @@ package gateway
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"net/netip"
 	"runtime"
 	"sync"
@@ -96,7 +95,7 @@ func New(c Config) *Gateway {
 		pingInterval: c.PingInterval,
 		origins:      c.AllowedOrigins,
 		addresses: &addresses{
-			connections: c.ConnectionsPerAddress, handshakes: c.HandshakesPerAddress, uses: map[netip.Prefix]*addressUse{},
+			connections: c.ConnectionsPerAddress, handshakes: c.HandshakesPerAddress, open: map[netip.Prefix]int{},
 		},
 		wheel: &wheel{base: time.Now()},
 		held:  make(chan struct{}, maxHeldHandshakes),
@@ -315,9 +314,4 @@ func (g *Gateway) seat(s *session, deflate bool) {
 	if stopped {
 		s.drop(causeShutdown)
 	}
-}
-
-// isUpgrade reports whether a request asks for a WebSocket.
-func isUpgrade(h http.Header) bool {
-	return headerHas(h, "Connection", "upgrade") && headerHas(h, "Upgrade", "websocket")
 }

@@ -145,6 +145,11 @@ func accept(key, token string, deflate bool) []byte {
 	return append(b, "\r\n\r\n"...)
 }
 
+// isUpgrade reports whether a request asks for a WebSocket.
+func isUpgrade(h http.Header) bool {
+	return headerHas(h, "Connection", "upgrade") && headerHas(h, "Upgrade", "websocket")
+}
+
 // headerHas reports whether a header lists a token, in any case.
 func headerHas(h http.Header, name, token string) bool {
 	for _, value := range h.Values(name) {

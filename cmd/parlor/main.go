@@ -27,6 +27,7 @@ const (
 type commands struct {
 	Dev     devCommand     `cmd:"" help:"Run a server for development: any credentials are accepted, nothing is kept."`
 	Serve   serveCommand   `cmd:"" help:"Run a server for others: access keys are required, signatures verified."`
+	Bench   benchCommand   `cmd:"" help:"Put a load on a server, this or another that speaks the API, and measure it."`
 	Key     keyCommand     `cmd:"" help:"Make, list and disable access keys."`
 	Config  configCommand  `cmd:"" help:"Look at the configuration."`
 	Version versionCommand `cmd:"" help:"Say which build this is."`

@@ -14,14 +14,19 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// serve is what this command does when a measurement runs it as a server. It reports
+// serve is what this command does when it is not to measure fan-out: it is a server,
+// because a measurement runs it as one, or measures the API. It reports
 // whether name is one.
-func serve(name string, _ []string) bool {
+func serve(name string, args []string) bool {
 	switch name {
 	case "floor":
 		log.Fatal(serveFloor())
 	case "nats":
 		log.Fatal(serveNATS())
+	case "api": // no server, but a measurement of its own
+		if err := benchAPI(args); err != nil {
+			log.Fatal(err)
+		}
 	default:
 		return false
 	}

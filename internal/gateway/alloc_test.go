@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"runtime"
@@ -25,9 +24,9 @@ type crowd struct {
 	pub      chat.Publication
 }
 
-func newCrowd(t testing.TB, size int) *crowd {
+func newCrowd(t testing.TB, size int, ring bool) *crowd {
 	t.Helper()
-	g := New(Config{Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), PingInterval: time.Hour})
+	g := New(Config{Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), PingInterval: time.Hour, IOUring: ring})
 	c := &crowd{room: newRoom(g, chat.ARN{}), pub: chat.Publication{
 		Kind:     chat.PublishMessage,
 		Frame:    []byte(`{"Type":"MESSAGE","Id":"M2YcHkgffEvU","Content":"` + strings.Repeat("x", 200) + `"}`),
@@ -98,8 +97,14 @@ func TestLoadDeliveryAllocates(t *testing.T) {
 		t.Skip("the race detector allocates too")
 	}
 	const messages = 50
-	for _, size := range []int{10, inlineSessions, 1000} {
-		c := newCrowd(t, size)
+	for _, of := range []struct {
+		size int
+		ring bool
+	}{{10, false}, {inlineSessions, false}, {1000, false}, {1000, true}} {
+		if of.ring {
+			needRing(t)
+		}
+		c, size := newCrowd(t, of.size, of.ring), of.size
 		for range messages {
 			c.deliver() // chunks have their full size, pools are filled
 		}
@@ -118,9 +123,16 @@ func TestLoadDeliveryAllocates(t *testing.T) {
 
 // BenchmarkDeliver shows messages: the time is for a message to all.
 func BenchmarkDeliver(b *testing.B) {
-	for _, size := range []int{10, 1000} {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			c := newCrowd(b, size)
+	for _, of := range []struct {
+		name string
+		size int
+		ring bool
+	}{{"10", 10, false}, {"1000", 1000, false}, {"1000/io_uring", 1000, true}} {
+		b.Run(of.name, func(b *testing.B) {
+			if of.ring {
+				needRing(b)
+			}
+			c, size := newCrowd(b, of.size, of.ring), of.size
 			b.ReportAllocs()
 			for b.Loop() {
 				c.deliver()

@@ -51,6 +51,8 @@ type Config struct {
 	// ConnectionsPerAddress and HandshakesPerAddress (a second) bound what comes from
 	// one client address; 0 is no limit.
 	ConnectionsPerAddress, HandshakesPerAddress int
+	// IOUring has the workers send by io_uring where the kernel lets them.
+	IOUring bool
 }
 
 // Gateway serves the messaging API on one node.
@@ -66,6 +68,7 @@ type Gateway struct {
 
 	wheel   *wheel
 	workers []*worker
+	inline  int // inlineSessions, but for tests
 	// running counts users of rooms (handshakes, then sessions), and goroutines that
 	// wait for a session's socket.
 	running sync.WaitGroup
@@ -86,11 +89,22 @@ const maxHeldHandshakes = 1024
 
 // New returns a Gateway that works once Run is called.
 func New(c Config) *Gateway {
-	g := &Gateway{
+	var workers []*worker
+	var tallies []*tally
+	// Half the processors: a send is half of a delivery, the other half is what the
+	// kernel does for the client's answers, and what all others here have to do.
+	// More workers send the same in smaller pieces, which costs more in all.
+	for range max(1, runtime.GOMAXPROCS(0)/2) {
+		w := newWorker(c.Logger, c.IOUring)
+		workers, tallies = append(workers, w), append(tallies, &w.tally)
+	}
+	return &Gateway{
 		service:      c.Service,
 		broker:       c.Broker,
 		logger:       c.Logger,
-		metrics:      newMetrics(c.Metrics),
+		metrics:      newMetrics(c.Metrics, tallies),
+		workers:      workers,
+		inline:       inlineSessions,
 		compression:  c.Compression,
 		pingInterval: c.PingInterval,
 		origins:      c.AllowedOrigins,
@@ -102,10 +116,6 @@ func New(c Config) *Gateway {
 		ended: make(chan struct{}),
 		rooms: map[chat.ARN]*room{},
 	}
-	for range runtime.GOMAXPROCS(0) {
-		g.workers = append(g.workers, newWorker())
-	}
-	return g
 }
 
 // Run does the gateway's work until ctx ends, then drops the sessions that are left

@@ -98,8 +98,8 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (status int, mes
 	}
 	conn.SetWriteDeadline(time.Time{})
 	g.metrics.connections.Inc()
-	s.write(false)      // puts the writer flag back
-	go s.run(pipelined) // counted since it entered the room
+	s.write(&g.metrics.deliveries, false) // puts the writer flag back
+	go s.run(pipelined)                   // counted since it entered the room
 	return http.StatusSwitchingProtocols, ""
 }
 

@@ -38,11 +38,13 @@ type node struct {
 	dial     func(ctx context.Context, network, address string) (net.Conn, error)
 	address  string
 	stop     func()
+	options  nodeOptions
 }
 
 type nodeOptions struct {
 	pipes         bool
-	compression   bool
+	compression   bool // offered, and wanted by clients of connect
+	ring          bool
 	tokenLifetime time.Duration
 	log           io.Writer
 	sendBuffer    int // bytes that the server's sockets hold
@@ -59,7 +61,7 @@ func startNode(t *testing.T, o nodeOptions) *node {
 	if o.log == nil {
 		o.log = t.Output()
 	}
-	n := &node{t: t, store: &memoryStore{rooms: map[chat.ARN]chat.Room{}, spent: map[chat.TokenID]bool{}}, registry: prometheus.NewRegistry()}
+	n := &node{t: t, options: o, store: &memoryStore{rooms: map[chat.ARN]chat.Room{}, spent: map[chat.TokenID]bool{}}, registry: prometheus.NewRegistry()}
 	b := &memoryBroker{deliver: func(pub *chat.Publication) { n.gateway.Deliver(pub) }, rooms: map[chat.ARN]*memoryRoom{}}
 	n.broker = b
 	n.service = chat.NewService(chat.ServiceConfig{Store: n.store, Broker: b, TokenLifetime: o.tokenLifetime})
@@ -69,6 +71,7 @@ func startNode(t *testing.T, o nodeOptions) *node {
 		Logger:       slog.New(slog.NewTextHandler(o.log, nil)),
 		Metrics:      n.registry,
 		Compression:  o.compression,
+		IOUring:      o.ring,
 		PingInterval: 45 * time.Second,
 	})
 	var listener net.Listener
@@ -166,7 +169,11 @@ type client struct {
 // connect opens a connection with a fresh token that grants everything.
 func (n *node) connect(room chat.ARN, user string) *client {
 	n.t.Helper()
-	return n.open(n.token(chat.TokenSpec{Room: room, UserID: user, Capabilities: everything}), nil)
+	o := &websocket.DialOptions{}
+	if n.options.compression {
+		o.CompressionMode = websocket.CompressionNoContextTakeover
+	}
+	return n.open(n.token(chat.TokenSpec{Room: room, UserID: user, Capabilities: everything}), o)
 }
 
 func (n *node) open(token string, o *websocket.DialOptions) *client {

@@ -21,10 +21,11 @@ type metrics struct {
 	ended          *prometheus.CounterVec
 	missed         prometheus.Counter
 
-	deliveries deliveries
+	deliveries tally // by publishers and sessions' own goroutines
 }
 
-func newMetrics(r prometheus.Registerer) *metrics {
+// newMetrics registers the metrics. The tallies are those of the workers.
+func newMetrics(r prometheus.Registerer, tallies []*tally) *metrics {
 	m := &metrics{
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "parlor_connections", Help: "Messaging connections that are open."}),
@@ -43,12 +44,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	m.missed = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "parlor_publications_missed_total", Help: "Publications that the broker numbered and never brought; sessions did not see them."})
-	r.MustRegister(m.connections, m.handshakes, m.requests, m.requestSeconds, m.errors, m.ended, m.missed, &m.deliveries)
+	r.MustRegister(m.connections, m.handshakes, m.requests, m.requestSeconds, m.errors, m.ended, m.missed, &deliveries{append(tallies, &m.deliveries)})
 	return m
-}
-
-func (m *metrics) delivered(kind chat.PublicationKind, latency time.Duration) {
-	m.deliveries.count(kind, latency)
 }
 
 func (m *metrics) handshook(status int) {
@@ -68,9 +65,10 @@ func (m *metrics) failed(code int) {
 	m.errors.WithLabelValues(strconv.Itoa(code)).Inc()
 }
 
-// deliveries counts frames written to sockets. It is hit once for every delivery, so
-// it is a few plain atomics, turned into metrics when they are asked for.
-type deliveries struct {
+// tally counts frames written to sockets. It is hit once for every delivery, so it is a
+// few plain atomics, turned into metrics when they are asked for. Each worker has its
+// own: two processors that write to one would wait for each other every time.
+type tally struct {
 	byKind  [chat.PublishDisconnect + 1]atomic.Uint64
 	buckets [latencyBuckets]atomic.Uint64 // not cumulative
 	sum     atomic.Int64                  // nanoseconds
@@ -83,11 +81,11 @@ const (
 	latencyBuckets = 21
 )
 
-func (d *deliveries) count(kind chat.PublicationKind, latency time.Duration) {
+func (t *tally) count(kind chat.PublicationKind, latency time.Duration) {
 	latency = max(latency, 0)
-	d.byKind[kind].Add(1)
-	d.buckets[min(bits.Len64(uint64(latency)>>latencyShift), latencyBuckets-1)].Add(1)
-	d.sum.Add(int64(latency))
+	t.byKind[kind].Add(1)
+	t.buckets[min(bits.Len64(uint64(latency)>>latencyShift), latencyBuckets-1)].Add(1)
+	t.sum.Add(int64(latency))
 }
 
 var (
@@ -104,6 +102,9 @@ var (
 	}
 )
 
+// deliveries is the sum of tallies as metrics.
+type deliveries struct{ tallies []*tally }
+
 // Describe implements prometheus.Collector.
 func (d *deliveries) Describe(ch chan<- *prometheus.Desc) {
 	ch <- deliveriesDesc
@@ -112,16 +113,24 @@ func (d *deliveries) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (d *deliveries) Collect(ch chan<- prometheus.Metric) {
+	sum := func(of func(*tally) uint64) (n uint64) {
+		for _, t := range d.tallies {
+			n += of(t)
+		}
+		return n
+	}
 	for kind, action := range deliveryActions {
-		ch <- prometheus.MustNewConstMetric(deliveriesDesc, prometheus.CounterValue, float64(d.byKind[kind].Load()), action)
+		n := sum(func(t *tally) uint64 { return t.byKind[kind].Load() })
+		ch <- prometheus.MustNewConstMetric(deliveriesDesc, prometheus.CounterValue, float64(n), action)
 	}
 	cumulative := make(map[float64]uint64, latencyBuckets)
 	total := uint64(0)
-	for i := range d.buckets {
-		total += d.buckets[i].Load()
+	for i := range latencyBuckets {
+		total += sum(func(t *tally) uint64 { return t.buckets[i].Load() })
 		if i < latencyBuckets-1 {
 			cumulative[time.Duration(1<<(latencyShift+i)).Seconds()] = total
 		}
 	}
-	ch <- prometheus.MustNewConstHistogram(deliverySecondsDesc, total, time.Duration(d.sum.Load()).Seconds(), cumulative)
+	seconds := time.Duration(sum(func(t *tally) uint64 { return uint64(t.sum.Load()) })).Seconds()
+	ch <- prometheus.MustNewConstHistogram(deliverySecondsDesc, total, seconds, cumulative)
 }

@@ -57,7 +57,7 @@ func (s *session) serve(pipelined []byte) {
 		s.close(e.cause)
 	}
 	s.close(causeClient)
-	s.socket().Close()
+	s.shut()
 	g.wheel.remove(s)
 	s.room.leave(s)
 	g.service.Depart(s.core)

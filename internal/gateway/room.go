@@ -98,7 +98,7 @@ func (r *room) deliver(pub *chat.Publication) {
 	if grew {
 		r.dropSlow()
 	}
-	if sessions <= inlineSessions {
+	if sessions <= r.gateway.inline {
 		r.each((*session).wake)
 		return
 	}

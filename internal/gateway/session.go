@@ -38,6 +38,7 @@ type session struct {
 	deflate bool // log is the compressed one
 	conn    net.Conn
 	raw     syscall.RawConn // the socket; nil for a conn without one
+	fd      uintptr         // the socket's descriptor, used while pinned only; notPlain under TLS and without a socket
 	tls     *tlsConn        // conn, where it is TLS
 	core    *chat.Session
 	opened  time.Time
@@ -45,6 +46,7 @@ type session struct {
 	address netip.Prefix // where it counts
 
 	writing atomic.Uint32 // idle, busy or again
+	pinned  atomic.Bool   // the descriptor is in use by the holder of the writer flag, and must not be closed
 	cursor  cursor
 	part    []byte // of the side buffer or the last words, being written
 	lastly  bool   // the last words were begun
@@ -60,7 +62,8 @@ type session struct {
 	ending atomic.Pointer[ending] // set once
 	said   atomic.Bool            // all that is to be written was
 	parted atomic.Bool            // the client sent its close frame
-	closed atomic.Pointer[cause]  // set once, when the conn is closed
+	closed atomic.Pointer[cause]  // set once, when the conn is to be closed
+	broken atomic.Bool            // and what the client has not read by then is worth nothing
 
 	heard atomic.Int64 // when the client last sent anything, Unix nanoseconds
 
@@ -76,7 +79,7 @@ type session struct {
 }
 
 func newSession(g *Gateway, r *room, core *chat.Session, conn net.Conn) *session {
-	s := &session{gateway: g, room: r, core: core, conn: conn, opened: time.Now()}
+	s := &session{gateway: g, room: r, core: core, conn: conn, fd: notPlain, opened: time.Now()}
 	s.heard.Store(s.opened.UnixNano())
 	if s.tls = tlsOf(conn); s.tls != nil {
 		s.tls.hold()
@@ -85,6 +88,9 @@ func newSession(g *Gateway, r *room, core *chat.Session, conn net.Conn) *session
 		tcp.SetKeepAlive(false) // pings find dead peers, and know more than the kernel's
 		if raw, err := tcp.SyscallConn(); err == nil {
 			s.raw = raw
+			if s.tls == nil {
+				raw.Control(func(fd uintptr) { s.fd = fd })
+			}
 		}
 	}
 	return s
@@ -144,13 +150,43 @@ func (s *session) mark(e *ending) bool {
 // drop ends the session at once, without last words and without a close handshake:
 // to an SDK the socket broke, and it connects again.
 func (s *session) drop(why cause) {
-	if !s.close(why) {
+	s.broken.Store(true)
+	if s.close(why) {
+		s.shut()
+	}
+}
+
+// shut closes the socket of a closed session, or leaves that to whoever has its
+// descriptor pinned: closed sooner, its number might be that of another connection by
+// the time it is written to.
+func (s *session) shut() {
+	if s.pinned.Load() {
 		return
 	}
-	if tcp, ok := s.socket().(*net.TCPConn); ok {
-		tcp.SetLinger(0) // what it did not read is not worth keeping
+	if tcp, ok := s.socket().(*net.TCPConn); ok && s.broken.Load() {
+		tcp.SetLinger(0)
 	}
 	s.socket().Close()
+}
+
+// pin keeps the descriptor from being closed until unpin, unless the session is closed
+// already. The writer flag is the caller's.
+func (s *session) pin() bool {
+	s.pinned.Store(true)
+	if s.closed.Load() == nil {
+		return true
+	}
+	s.unpin()
+	return false
+}
+
+// unpin closes the socket if that was wanted meanwhile: whoever closes a session looks
+// at pinned after that, and we at closed after this.
+func (s *session) unpin() {
+	s.pinned.Store(false)
+	if s.closed.Load() != nil {
+		s.shut()
+	}
 }
 
 // socket is the connection below TLS.
@@ -185,19 +221,26 @@ func (s *session) say(frame []byte) {
 // wake sees to it that what is pending gets written, by the caller unless somebody is
 // writing already.
 func (s *session) wake() {
+	if s.seize() {
+		s.write(&s.gateway.metrics.deliveries, false)
+	}
+}
+
+// seize takes the writer flag. When somebody else has it, that one is made to look once
+// more.
+func (s *session) seize() bool {
 	for {
 		switch s.writing.Load() {
 		case idle:
 			if s.writing.CompareAndSwap(idle, busy) {
-				s.write(false)
-				return
+				return true
 			}
 		case busy:
 			if s.writing.CompareAndSwap(busy, again) {
-				return
+				return false
 			}
 		default:
-			return
+			return false
 		}
 	}
 }
@@ -205,7 +248,7 @@ func (s *session) wake() {
 // write writes all that is pending, then puts the writer flag back. When the socket
 // takes no more it leaves the flag to a goroutine that waits; that one calls it with
 // patient set. A closed session keeps the flag for ever.
-func (s *session) write(patient bool) {
+func (s *session) write(t *tally, patient bool) {
 	for {
 		s.writing.Store(busy)
 		for {
@@ -221,7 +264,7 @@ func (s *session) write(patient bool) {
 					break
 				}
 				n, err = s.send(b, patient)
-				s.wrote(n)
+				s.wrote(t, n)
 			}
 			if patient && n > 0 {
 				// A socket that takes more has a client behind it that reads, slow as it
@@ -230,7 +273,7 @@ func (s *session) write(patient bool) {
 			}
 			if errors.Is(err, syscall.EAGAIN) {
 				s.stalled.Store(true)
-				s.gateway.running.Go(func() { s.write(true) })
+				s.gateway.running.Go(func() { s.write(&s.gateway.metrics.deliveries, true) })
 				return
 			}
 			if err != nil {
@@ -243,6 +286,20 @@ func (s *session) write(patient bool) {
 			return
 		}
 	}
+}
+
+// prepare returns what is next for a session that is written to as one of many, and
+// pins its descriptor; nil when there is nothing, or nothing that simple. The writer
+// flag is the caller's.
+func (s *session) prepare() []byte {
+	if s.fd == notPlain || !s.pin() {
+		return nil
+	}
+	if b, _ := s.pending(); len(b) > 0 {
+		return b
+	}
+	s.unpin()
+	return nil
 }
 
 // pending returns what to write next: the rest of what was begun, else the side
@@ -286,7 +343,7 @@ func (s *session) pending() (b []byte, ended bool) {
 }
 
 // wrote accounts for n bytes of what pending returned.
-func (s *session) wrote(n int) {
+func (s *session) wrote(t *tally, n int) {
 	if n == 0 {
 		return
 	}
@@ -298,7 +355,7 @@ func (s *session) wrote(n int) {
 	}
 	now := time.Now().UnixNano()
 	s.cursor.advance(n, func(f *logFrame) {
-		s.gateway.metrics.delivered(f.kind, time.Duration(now-f.accepted))
+		t.count(f.kind, time.Duration(now-f.accepted))
 	})
 	s.sent.Store(s.cursor.position())
 }
@@ -324,7 +381,7 @@ func (s *session) closeCleanly(why cause) {
 		s.tls.CloseWrite() // into what is held; what the socket does not take of it is lost
 		s.flush(false)
 	}
-	s.socket().Close()
+	s.shut()
 }
 
 // send writes to the connection. Without patience it takes no longer than a system
@@ -339,8 +396,19 @@ func (s *session) send(b []byte, patient bool) (int, error) {
 		}
 		return s.conn.Write(b)
 	}
-	return sendRaw(s.raw, b, patient)
+	if patient || s.fd == notPlain {
+		return sendRaw(s.raw, b, patient)
+	}
+	if !s.pin() {
+		return 0, net.ErrClosed
+	}
+	defer s.unpin()
+	return trySend(s.fd, b)
 }
+
+// notPlain is the descriptor of a session whose bytes cannot be written to a socket as
+// they are.
+const notPlain = ^uintptr(0)
 
 // sending is one send through a RawConn: the function that RawConn wants, made once
 // and reused, with its argument and result.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"log/slog"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -73,9 +74,17 @@ type worker struct {
 	mu    sync.Mutex
 	queue []*shard // each at most once
 	work  chan struct{}
+
+	logger    *slog.Logger
+	tally     tally
+	wantsRing bool
+	ring      *ring  // nil where there is none
+	batch     []send // empty between passes
 }
 
-func newWorker() *worker { return &worker{work: make(chan struct{}, 1)} }
+func newWorker(logger *slog.Logger, ring bool) *worker {
+	return &worker{logger: logger, work: make(chan struct{}, 1), wantsRing: ring}
+}
 
 // push asks for a pass over the shard.
 func (w *worker) push(sh *shard) {
@@ -104,9 +113,15 @@ func (w *worker) pop() *shard {
 	return sh
 }
 
-// run makes passes until ctx ends. A send is not seen by the scheduler, so a pass
-// lets others run now and then.
+// run makes passes until ctx ends.
 func (w *worker) run(ctx context.Context) {
+	if w.wantsRing {
+		var err error
+		if w.ring, err = newRing(batchSize); err != nil {
+			w.logger.Warn("io_uring cannot be used; sending goes on without it", "error", err)
+		}
+		defer func() { w.ring.close() }()
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -115,13 +130,80 @@ func (w *worker) run(ctx context.Context) {
 		}
 		for sh := w.pop(); sh != nil; sh = w.pop() {
 			sh.queued.Store(false)
-			n := 0
-			sh.each(func(s *session) {
-				s.wake()
-				if n++; n%64 == 0 {
-					runtime.Gosched()
-				}
-			})
+			if w.ring != nil {
+				w.passRing(sh)
+			} else {
+				w.pass(sh)
+			}
 		}
+	}
+}
+
+// pass writes to the sessions of a shard, one after the other. A send is not seen by
+// the scheduler, so a pass lets others run now and then.
+func (w *worker) pass(sh *shard) {
+	n := 0
+	sh.each(func(s *session) {
+		if s.seize() {
+			s.write(&w.tally, false)
+		}
+		if n++; n%64 == 0 {
+			runtime.Gosched()
+		}
+	})
+}
+
+// batchSize is how many sends are handed to the kernel at once.
+const batchSize = 256
+
+// passRing writes to the sessions of a shard, a batch at a time: what is next for each
+// of them goes to the kernel in one call. What it does not take whole is for write to
+// see to, and so is all that is not simply the next frames of the log.
+func (w *worker) passRing(sh *shard) {
+	sh.each(func(s *session) {
+		if !s.seize() {
+			return
+		}
+		var b []byte
+		if w.ring != nil { // it may fail on the way
+			b = s.prepare()
+		}
+		if b == nil {
+			s.write(&w.tally, false)
+			return
+		}
+		w.batch = append(w.batch, send{session: s, b: b})
+		if len(w.batch) == batchSize {
+			w.flush()
+		}
+	})
+	w.flush()
+}
+
+// send is a send under way: it holds its session's writer flag, keeps its descriptor
+// pinned, and keeps the chunk alive.
+type send struct {
+	session *session
+	b       []byte
+	n       int
+}
+
+func (w *worker) flush() {
+	if len(w.batch) == 0 {
+		return
+	}
+	usable := w.ring.send(w.batch)
+	for i := range w.batch {
+		s := &w.batch[i]
+		s.session.unpin()
+		s.session.wrote(&w.tally, s.n)
+		s.session.write(&w.tally, false)
+	}
+	clear(w.batch)
+	w.batch = w.batch[:0]
+	if !usable {
+		w.logger.Error("io_uring failed; sending goes on without it")
+		w.ring.close()
+		w.ring = nil
 	}
 }

@@ -123,6 +123,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		AllowedOrigins:        c.AllowedOrigins,
 		ConnectionsPerAddress: c.ConnectionsPerAddress,
 		HandshakesPerAddress:  c.HandshakesPerAddress,
+		IOUring:               c.IOUring,
 	})
 	api := awsapi.New(awsapi.Config{
 		Service:        s.service,

@@ -108,12 +108,8 @@ func TestLoadDeliveryAllocates(t *testing.T) {
 		for range messages {
 			c.deliver() // chunks have their full size, pools are filled
 		}
-		// A chunk is two allocations for some 250 messages of this size; a worker's
-		// queue is one, each time it was empty.
-		perMessage := 1.0
-		if size > inlineSessions {
-			perMessage += float64(len(c.room.gateway.workers))
-		}
+		// A chunk is two allocations for some 250 messages of this size.
+		const perMessage = 1.0
 		got := testing.AllocsPerRun(messages, c.deliver)
 		if got > perMessage {
 			t.Errorf("%d sessions: got %v allocations a message, want at most %v, and none a delivery", size, got, perMessage)

@@ -90,12 +90,12 @@ func TestRingThatFails(t *testing.T) {
 	sh.add(s)
 	w := newWorker(slog.New(slog.DiscardHandler), false)
 	var err error
-	if w.ring, err = newRing(batchSize); err != nil {
+	if w.ring, err = newRing(sliceSize); err != nil {
 		t.Fatal(err)
 	}
 	syscall.Close(w.ring.fd)
 	w.ring.fd = -1
-	w.passRing(sh)
+	w.writeByRing(sh.all())
 	if w.ring != nil {
 		t.Error("the ring is still used")
 	}

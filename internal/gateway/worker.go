@@ -12,7 +12,10 @@ import (
 // over them, which holds no lock, meets everybody who was seated when it began.
 type shard struct {
 	room   *room
-	queued atomic.Bool // for a pass that has not begun
+	news   atomic.Bool // there is something that the pass has not begun to write
+	queued atomic.Bool // in its worker's queue, or being written
+
+	pass pass // owned by the worker
 
 	mu    sync.Mutex
 	seats []atomic.Pointer[session] // replaced to grow
@@ -57,11 +60,16 @@ func (sh *shard) remove(index int) {
 	sh.free = append(sh.free, index)
 }
 
+// all are the seats there are.
+func (sh *shard) all() []atomic.Pointer[session] {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return sh.seats
+}
+
 // each calls f for every session seated when it was called.
 func (sh *shard) each(f func(*session)) {
-	sh.mu.Lock()
-	seats := sh.seats
-	sh.mu.Unlock()
+	seats := sh.all()
 	for i := range seats {
 		if s := seats[i].Load(); s != nil {
 			f(s)
@@ -69,7 +77,35 @@ func (sh *shard) each(f func(*session)) {
 	}
 }
 
-// worker writes to the sessions of large rooms, a shard at a time.
+// pass is where a worker is in writing to a shard. It goes round: news that come while
+// it is under way are written to whoever it meets next, and it ends when it has met
+// everybody since.
+type pass struct {
+	next, left int // seats
+	of         int // how many there were
+}
+
+// slice returns the seats that come next, at most n, and reports whether the pass then
+// goes on.
+func (sh *shard) slice(n int) (seats []atomic.Pointer[session], more bool) {
+	news := sh.news.Swap(false) // before the seats: who sits down later has the news
+	seats = sh.all()
+	p := &sh.pass
+	if news || len(seats) != p.of { // with more seats the circle is another
+		p.left, p.of = len(seats), len(seats)
+	}
+	if p.next >= len(seats) {
+		p.next = 0
+	}
+	n = min(n, p.left, len(seats)-p.next)
+	seats = seats[p.next : p.next+n]
+	p.next += n
+	p.left -= n
+	return seats, p.left > 0
+}
+
+// worker writes to the sessions of large rooms: a slice of one shard, then one of the
+// next, so that a large room does not keep the others waiting.
 type worker struct {
 	mu    sync.Mutex
 	queue []*shard // each at most once
@@ -79,8 +115,12 @@ type worker struct {
 	tally     tally
 	wantsRing bool
 	ring      *ring  // nil where there is none
-	batch     []send // empty between passes
+	batch     []send // empty between slices
 }
+
+// sliceSize is how many seats a slice has: some milliseconds' work at most, and as much
+// as a ring takes at once.
+const sliceSize = 256
 
 func newWorker(logger *slog.Logger, ring bool) *worker {
 	return &worker{logger: logger, work: make(chan struct{}, 1), wantsRing: ring}
@@ -88,6 +128,12 @@ func newWorker(logger *slog.Logger, ring bool) *worker {
 
 // push asks for a pass over the shard.
 func (w *worker) push(sh *shard) {
+	sh.news.Store(true)
+	w.enqueue(sh)
+}
+
+// enqueue puts the shard into the queue, unless it is there.
+func (w *worker) enqueue(sh *shard) {
 	if sh.queued.Swap(true) {
 		return
 	}
@@ -105,11 +151,10 @@ func (w *worker) pop() *shard {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.queue) == 0 {
-		w.queue = nil
 		return nil
 	}
 	sh := w.queue[0]
-	w.queue = w.queue[1:]
+	w.queue = append(w.queue[:0], w.queue[1:]...)
 	return sh
 }
 
@@ -117,7 +162,7 @@ func (w *worker) pop() *shard {
 func (w *worker) run(ctx context.Context) {
 	if w.wantsRing {
 		var err error
-		if w.ring, err = newRing(batchSize); err != nil {
+		if w.ring, err = newRing(sliceSize); err != nil {
 			w.logger.Warn("io_uring cannot be used; sending goes on without it", "error", err)
 		}
 		defer func() { w.ring.close() }()
@@ -129,66 +174,48 @@ func (w *worker) run(ctx context.Context) {
 		case <-w.work:
 		}
 		for sh := w.pop(); sh != nil; sh = w.pop() {
-			sh.queued.Store(false)
+			seats, more := sh.slice(sliceSize)
 			if w.ring != nil {
-				w.passRing(sh)
+				w.writeByRing(seats)
 			} else {
-				w.pass(sh)
+				w.write(seats)
+			}
+			sh.queued.Store(false)
+			if more || sh.news.Load() {
+				w.enqueue(sh) // behind the others
 			}
 		}
 	}
 }
 
-// pass writes to the sessions of a shard, one after the other. A send is not seen by
-// the scheduler, so a pass lets others run now and then.
-func (w *worker) pass(sh *shard) {
-	n := 0
-	sh.each(func(s *session) {
-		if s.seize() {
+// write writes to sessions one after the other. A send is not seen by the scheduler, so
+// it lets others run now and then.
+func (w *worker) write(seats []atomic.Pointer[session]) {
+	for i := range seats {
+		if s := seats[i].Load(); s != nil && s.seize() {
 			s.write(&w.tally, false)
 		}
-		if n++; n%64 == 0 {
+		if i%64 == 63 {
 			runtime.Gosched()
 		}
-	})
+	}
 }
 
-// batchSize is how many sends are handed to the kernel at once.
-const batchSize = 256
-
-// passRing writes to the sessions of a shard, a batch at a time: what is next for each
-// of them goes to the kernel in one call. What it does not take whole is for write to
-// see to, and so is all that is not simply the next frames of the log.
-func (w *worker) passRing(sh *shard) {
-	sh.each(func(s *session) {
-		if !s.seize() {
-			return
+// writeByRing writes to sessions at once: what is next for each of them goes to the
+// kernel in one call. What it does not take whole is for write to see to, and so is
+// all that is not simply the next frames of the log.
+func (w *worker) writeByRing(seats []atomic.Pointer[session]) {
+	for i := range seats {
+		s := seats[i].Load()
+		if s == nil || !s.seize() {
+			continue
 		}
-		var b []byte
-		if w.ring != nil { // it may fail on the way
-			b = s.prepare()
-		}
-		if b == nil {
+		if b := s.prepare(); b != nil {
+			w.batch = append(w.batch, send{session: s, b: b})
+		} else {
 			s.write(&w.tally, false)
-			return
 		}
-		w.batch = append(w.batch, send{session: s, b: b})
-		if len(w.batch) == batchSize {
-			w.flush()
-		}
-	})
-	w.flush()
-}
-
-// send is a send under way: it holds its session's writer flag, keeps its descriptor
-// pinned, and keeps the chunk alive.
-type send struct {
-	session *session
-	b       []byte
-	n       int
-}
-
-func (w *worker) flush() {
+	}
 	if len(w.batch) == 0 {
 		return
 	}
@@ -206,4 +233,12 @@ func (w *worker) flush() {
 		w.ring.close()
 		w.ring = nil
 	}
+}
+
+// send is a send under way: it holds its session's writer flag, keeps its descriptor
+// pinned, and keeps the chunk alive.
+type send struct {
+	session *session
+	b       []byte
+	n       int
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha1"
 	"encoding/base64"
 	"fmt"
@@ -9,7 +10,10 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 
 	"github.com/gobwas/ws"
 )
@@ -25,6 +29,12 @@ func serve(name string, args []string) bool {
 		log.Fatal(serveNATS())
 	case "api": // no server, but a measurement of its own
 		if err := benchAPI(args); err != nil {
+			log.Fatal(err)
+		}
+	case "cases":
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		if err := cases(ctx, args); err != nil {
 			log.Fatal(err)
 		}
 	default:

@@ -43,14 +43,17 @@ func allPeers(ctx context.Context, dir, parlor, parlorFlags string) ([]*peer, er
 	if err != nil {
 		return nil, err
 	}
+	parlorDev := func(more ...string) func() *exec.Cmd {
+		return func() *exec.Cmd {
+			args := append([]string{"dev", "--listen", "127.0.0.1:0", "--log-level", "warn"}, strings.Fields(parlorFlags)...)
+			return exec.Command(parlor, append(args, more...)...)
+		}
+	}
 	peers := []*peer{
 		{name: "floor", title: "bare `net.Conn.Write`", target: plainTarget,
 			command: func() *exec.Cmd { return exec.Command(self, "floor") }},
-		{name: "parlor", title: "Parlor", target: parlorTarget,
-			command: func() *exec.Cmd {
-				args := []string{"dev", "--listen", "127.0.0.1:0", "--log-level", "warn"}
-				return exec.Command(parlor, append(args, strings.Fields(parlorFlags)...)...)
-			}},
+		{name: "parlor", title: "Parlor", target: parlorTarget, command: parlorDev()},
+		{name: "uring", title: "Parlor --io-uring", target: parlorTarget, command: parlorDev("--io-uring")},
 		{name: "nats", title: "nats-server " + natsVersion() + ", WebSocket", binary: true, target: natsTarget,
 			command: func() *exec.Cmd { return exec.Command(self, "nats") }},
 	}
@@ -75,6 +78,7 @@ func allPeers(ctx context.Context, dir, parlor, parlorFlags string) ([]*peer, er
 type process struct {
 	command *exec.Cmd
 	address string
+	url     string // http:// or https:// and the address
 	exited  chan struct{}
 }
 
@@ -101,7 +105,7 @@ func (p *peer) start(ctx context.Context) (*process, error) {
 			}
 			if strings.Contains(line, "listening") || strings.Contains(line, "AWS_ENDPOINT_URL_IVSCHAT=") {
 				select {
-				case address <- line[strings.LastIndexAny(line, " /")+1:]:
+				case address <- line[strings.LastIndexAny(line, " =")+1:]:
 				default:
 				}
 			}
@@ -110,7 +114,12 @@ func (p *peer) start(ctx context.Context) (*process, error) {
 		out.Close()
 	}()
 	select {
-	case s.address = <-address:
+	case url := <-address:
+		scheme, rest, found := strings.Cut(url, "://")
+		if !found {
+			scheme, rest = "http", url
+		}
+		s.address, s.url = rest, scheme+"://"+rest
 		return s, nil
 	case <-s.exited:
 		return nil, fmt.Errorf("%s ended:\n%s", p.name, said.String())

@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -30,7 +31,7 @@ type apiBench struct {
 	parlor         string // the program
 	dir            string // of everything but perhaps the store
 	data           string
-	key            accessKey
+	key, limited   accessKey // limited has a policy
 	address        string
 	server         *process
 
@@ -88,7 +89,14 @@ func (b *apiBench) run(ctx context.Context) error {
 	return nil
 }
 
-// prepare builds the server and makes its key.
+// apiPolicy is what the limited key may do. The condition makes the server look at the
+// tags of a room before it answers.
+const apiPolicy = `{"Version": "2012-10-17", "Statement": [
+	{"Effect": "Allow", "Action": ["ivschat:GetRoom", "ivschat:CreateChatToken"], "Resource": "arn:aws:ivschat:*:*:room/*"},
+	{"Effect": "Deny", "Action": "ivschat:*", "Resource": "*", "Condition": {"StringEquals": {"aws:ResourceTag/locked": "yes"}}}
+]}`
+
+// prepare builds the server and makes its keys.
 func (b *apiBench) prepare(ctx context.Context) error {
 	if b.parlor == "" {
 		b.parlor = filepath.Join(b.dir, "parlor")
@@ -98,11 +106,23 @@ func (b *apiBench) prepare(ctx context.Context) error {
 			return fmt.Errorf("build Parlor: %w\n%s", err, text)
 		}
 	}
-	text, err := exec.CommandContext(ctx, b.parlor, "key", "new", "--credentials", b.credentials(), "--output", "json").Output()
+	policy := filepath.Join(b.dir, "policy.json")
+	if err := os.WriteFile(policy, []byte(apiPolicy), 0o600); err != nil {
+		return err
+	}
+	if err := b.newKey(ctx, &b.key); err != nil {
+		return err
+	}
+	return b.newKey(ctx, &b.limited, "--policy", policy)
+}
+
+func (b *apiBench) newKey(ctx context.Context, key *accessKey, more ...string) error {
+	args := append([]string{"key", "new", "--credentials", b.credentials(), "--output", "json"}, more...)
+	text, err := exec.CommandContext(ctx, b.parlor, args...).Output()
 	if err != nil {
 		return fmt.Errorf("make a key: %w", err)
 	}
-	return json.Unmarshal(text, &b.key)
+	return json.Unmarshal(text, key)
 }
 
 func (b *apiBench) credentials() string { return filepath.Join(b.dir, "credentials.yaml") }
@@ -191,6 +211,21 @@ func (b *apiBench) stopServer() error {
 	return nil
 }
 
+// checkVerified makes sure that what is measured verifies signatures.
+func (b *apiBench) checkVerified() error {
+	forged := b.key
+	forged.SecretAccessKey = strings.ToLower(forged.SecretAccessKey)
+	c, err := dialAPI(b.address, forged)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	if _, err := c.call("/ListRooms", []byte("{}")); err == nil || !strings.Contains(err.Error(), "status 403") {
+		return fmt.Errorf("a request signed with another secret is not refused: %v", err)
+	}
+	return nil
+}
+
 func (b *apiBench) measureStarts(ctx context.Context) error {
 	const starts = 5
 	for i := range starts {
@@ -207,14 +242,14 @@ func (b *apiBench) measureStarts(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return b.checkVerified()
 }
 
 // measureStartAfterKill takes the server away in the middle of writing.
 func (b *apiBench) measureStartAfterKill(ctx context.Context) error {
 	var creating sync.WaitGroup
 	creating.Go(func() { // its error is that the server went away
-		_, _ = b.rate(ctx, "CreateRoom", time.Minute, func(int) (string, []byte) { return "/CreateRoom", createBody(1) })
+		_, _ = b.rate(ctx, "CreateRoom", b.key, time.Minute, func(int) (string, []byte) { return "/CreateRoom", createBody(1) })
 	})
 	time.Sleep(time.Second)
 	b.server.stop()
@@ -369,21 +404,25 @@ func (b *apiBench) measureRates(ctx context.Context) error {
 	for n := range bodies {
 		bodies[n] = createBody(n)
 	}
+	getRoom := func(int) (string, []byte) { return "/GetRoom", fmt.Appendf(nil, `{"identifier":%q}`, arn()) }
+	createChatToken := func(n int) (string, []byte) {
+		return "/CreateChatToken", fmt.Appendf(nil,
+			`{"roomIdentifier":%q,"userId":"user-%d","capabilities":["SEND_MESSAGE"],"attributes":{"displayName":"User %d"}}`, arn(), n, n)
+	}
 	for _, o := range []struct {
 		name   string
+		key    accessKey
 		target float64
 		next   func(n int) (path string, body []byte)
 	}{
-		{"GetRoom", 8000, func(int) (string, []byte) {
-			return "/GetRoom", fmt.Appendf(nil, `{"identifier":%q}`, arn())
-		}},
-		{"CreateChatToken", 8000, func(n int) (string, []byte) {
-			return "/CreateChatToken", fmt.Appendf(nil, `{"roomIdentifier":%q,"userId":"user-%d","capabilities":["SEND_MESSAGE"],"attributes":{"displayName":"User %d"}}`, arn(), n, n)
-		}},
-		{"ListRooms", 0, func(int) (string, []byte) { return "/ListRooms", []byte(`{"maxResults":50}`) }},
-		{"CreateRoom", 2500, func(n int) (string, []byte) { return "/CreateRoom", bodies[n%len(bodies)] }},
+		{"GetRoom", b.key, 8000, getRoom},
+		{"GetRoom, the key having a policy", b.limited, 8000, getRoom},
+		{"CreateChatToken", b.key, 8000, createChatToken},
+		{"CreateChatToken, the key having a policy", b.limited, 8000, createChatToken},
+		{"ListRooms, page of 50", b.key, 0, func(int) (string, []byte) { return "/ListRooms", []byte(`{"maxResults":50}`) }},
+		{"CreateRoom", b.key, 2500, func(n int) (string, []byte) { return "/CreateRoom", bodies[n%len(bodies)] }},
 	} {
-		r, err := b.rate(ctx, o.name, b.duration, o.next)
+		r, err := b.rate(ctx, o.name, o.key, b.duration, o.next)
 		if err != nil {
 			return fmt.Errorf("%s: %w", o.name, err)
 		}
@@ -397,12 +436,12 @@ func (b *apiBench) measureRates(ctx context.Context) error {
 }
 
 // rate has all clients call one operation for a while.
-func (b *apiBench) rate(ctx context.Context, name string, duration time.Duration, next func(n int) (string, []byte)) (apiRate, error) {
+func (b *apiBench) rate(ctx context.Context, name string, key accessKey, duration time.Duration, next func(n int) (string, []byte)) (apiRate, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	clients := make([]*apiClient, b.clients)
 	for i := range clients {
-		c, err := dialAPI(b.address, b.key)
+		c, err := dialAPI(b.address, key)
 		if err != nil {
 			return apiRate{}, err
 		}

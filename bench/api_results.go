@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -38,13 +39,13 @@ type apiRate struct {
 }
 
 type apiMemory struct {
-	when string
-	mb   float64
+	when     string
+	mb, most float64 // most: of this process until then
 }
 
 func (r *apiResult) addMemory(when string, s *process) {
-	m := apiMemory{when, s.memory() / 1024}
-	log.Printf("memory %s: %.0f MB", when, m.mb)
+	m := apiMemory{when, s.memory() / 1024, peak(s) / 1024}
+	log.Printf("memory %s: %.0f MB, at most %.0f MB", when, m.mb, m.most)
 	r.memory = append(r.memory, m)
 }
 
@@ -75,9 +76,9 @@ func (b *apiBench) writeResults(dir string, args []string) error {
 	}
 	p("\nFrom exec to the first 200 of `/healthz`: %s; of `/readyz`: %s. ", middleOf(r.healthy), middleOf(r.ready))
 	p("After a `kill -9` in the middle of CreateRoom: %s, %s. To reach: 200 ms.\n\n", roundTime(r.healthyAfterKill), roundTime(r.readyAfterKill))
-	p("Resident memory of the server (to reach: 150 MB):\n\n| when | MB |\n|---|---|\n")
+	p("Resident memory of the server (to reach: 150 MB):\n\n| when | MB | most until then |\n|---|---|---|\n")
 	for _, m := range r.memory {
-		p("| %s | %.0f |\n", m.when, m.mb)
+		p("| %s | %.0f | %.0f |\n", m.when, m.mb, m.most)
 	}
 	return os.WriteFile(filepath.Join(dir, "RESULTS-api.md"), []byte(t.String()), 0o644)
 }
@@ -112,4 +113,16 @@ func apiMachine() string {
 		load = []byte("unknown")
 	}
 	return fmt.Sprintf("%d processors (%s), %s, load average %s", runtime.NumCPU(), model, runtime.Version(), load[:4])
+}
+
+// peak is the most that was ever resident, in KB.
+func peak(s *process) float64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.command.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	kb, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	n, _ := strconv.Atoi(kb)
+	return float64(n)
 }

@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,14 +27,14 @@ import (
 // verified, with its default settings and its log in a file. The clients share the
 // machine.
 type apiBench struct {
-	rooms, clients int
-	duration       time.Duration
-	parlor         string // the program
-	dir            string // of everything but perhaps the store
-	data           string
-	key, limited   accessKey // limited has a policy
-	address        string
-	server         *process
+	rooms, clients, rounds int
+	duration               time.Duration
+	parlor                 string // the program
+	dir                    string // of everything but perhaps the store
+	data                   string
+	key, limited           accessKey // limited has a policy
+	address                string
+	server                 *process
 
 	ids     []string // of the rooms, as the list has them
 	logging string   // ARN of the logging configuration
@@ -46,7 +47,8 @@ func benchAPI(args []string) error {
 	flags := flag.NewFlagSet("api", flag.ExitOnError)
 	flags.IntVar(&b.rooms, "rooms", 1_000_000, "how many rooms the store has")
 	flags.IntVar(&b.clients, "clients", 32, "how many connections call at once")
-	flags.DurationVar(&b.duration, "duration", 5*time.Second, "how long each operation is called")
+	flags.IntVar(&b.rounds, "rounds", 3, "how often each operation is measured")
+	flags.DurationVar(&b.duration, "duration", 5*time.Second, "how long each operation is called in a round")
 	flags.StringVar(&b.parlor, "parlor", "", "the Parlor to measure; built from this tree when empty")
 	flags.StringVar(&b.data, "data", "", "data directory to keep and use again; filled if it is empty")
 	out := flags.String("out", "", "directory of RESULTS-api.md; empty writes none")
@@ -234,7 +236,6 @@ func (b *apiBench) measureStarts(ctx context.Context) error {
 			return err
 		}
 		b.result.healthy, b.result.ready = append(b.result.healthy, healthy), append(b.result.ready, ready)
-		b.result.addMemory(fmt.Sprintf("after start %d", i+1), b.server)
 		log.Printf("start: /healthz after %s, /readyz after %s", healthy, ready)
 		if i < starts-1 {
 			if err := b.stopServer(); err != nil {
@@ -242,6 +243,7 @@ func (b *apiBench) measureStarts(ctx context.Context) error {
 			}
 		}
 	}
+	b.result.addMemory("after the start", b.server)
 	return b.checkVerified()
 }
 
@@ -409,7 +411,7 @@ func (b *apiBench) measureRates(ctx context.Context) error {
 		return "/CreateChatToken", fmt.Appendf(nil,
 			`{"roomIdentifier":%q,"userId":"user-%d","capabilities":["SEND_MESSAGE"],"attributes":{"displayName":"User %d"}}`, arn(), n, n)
 	}
-	for _, o := range []struct {
+	operations := []struct {
 		name   string
 		key    accessKey
 		target float64
@@ -421,16 +423,20 @@ func (b *apiBench) measureRates(ctx context.Context) error {
 		{"CreateChatToken, the key having a policy", b.limited, 8000, createChatToken},
 		{"ListRooms, page of 50", b.key, 0, func(int) (string, []byte) { return "/ListRooms", []byte(`{"maxResults":50}`) }},
 		{"CreateRoom", b.key, 2500, func(n int) (string, []byte) { return "/CreateRoom", bodies[n%len(bodies)] }},
-	} {
-		r, err := b.rate(ctx, o.name, o.key, b.duration, o.next)
-		if err != nil {
-			return fmt.Errorf("%s: %w", o.name, err)
+	}
+	b.result.rates = make([][]apiRate, len(operations))
+	for range b.rounds {
+		for i, o := range operations {
+			r, err := b.rate(ctx, o.name, o.key, b.duration, o.next)
+			if err != nil {
+				return fmt.Errorf("%s: %w", o.name, err)
+			}
+			r.target = o.target
+			b.result.rates[i] = append(b.result.rates[i], r)
+			log.Printf("%s: %.0f/s, p50 %s, p99 %s, %.0f µs of processor time for one in the server, %.0f µs in the clients; others used %.2f processors", o.name, r.perSecond,
+				quantile(r.times, .5), quantile(r.times, .99), r.cpu, r.clientCPU, r.others)
 		}
-		r.target = o.target
-		b.result.rates = append(b.result.rates, r)
-		b.result.addMemory("after "+o.name, b.server)
-		log.Printf("%-16s %6.0f/s, p50 %s, p99 %s, %.0f µs of processor time for one in the server, %.0f µs in the clients", o.name, r.perSecond,
-			quantile(r.times, .5), quantile(r.times, .99), r.cpu, r.clientCPU)
+		b.result.addMemory("after a round of calls", b.server)
 	}
 	return nil
 }
@@ -450,7 +456,7 @@ func (b *apiBench) rate(ctx context.Context, name string, key accessKey, duratio
 	}
 	times := make([][]time.Duration, b.clients)
 	var running sync.WaitGroup
-	before, clientBefore := b.server.cpu(), ownCPU()
+	before, clientBefore, allBefore := b.server.cpu(), ownCPU(), allCPU()
 	begun := time.Now()
 	for i, c := range clients {
 		running.Go(func() {
@@ -471,8 +477,9 @@ func (b *apiBench) rate(ctx context.Context, name string, key accessKey, duratio
 	slices.Sort(r.times)
 	n := float64(len(r.times))
 	r.perSecond = n / took.Seconds()
-	r.cpu = float64((b.server.cpu() - before).Microseconds()) / n
-	r.clientCPU = float64((ownCPU() - clientBefore).Microseconds()) / n
+	server, own := b.server.cpu()-before, ownCPU()-clientBefore
+	r.cpu, r.clientCPU = float64(server.Microseconds())/n, float64(own.Microseconds())/n
+	r.others = max(0, (allCPU()-allBefore-server-own).Seconds()/took.Seconds())
 	return r, context.Cause(ctx)
 }
 
@@ -485,7 +492,25 @@ func ownCPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// at is a quantile of sorted times.
+// allCPU is the processor time that was not idle so far, of all processors and
+// processes, with what the hypervisor gave to others (proc_stat(5)).
+func allCPU() time.Duration {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	var ticks int
+	for i, field := range strings.Fields(line) {
+		if i >= 1 && i <= 8 && i != 4 && i != 5 { // not idle, iowait; guests are in user
+			n, _ := strconv.Atoi(field)
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// quantile is one of sorted times.
 func quantile(sorted []time.Duration, q float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0

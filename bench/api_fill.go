@@ -41,7 +41,7 @@ func apiRoom(n int, at time.Time) chat.Room {
 		Tags:                        map[string]string{},
 	}
 	for i := range 4 {
-		room.Tags[fmt.Sprintf("department-of-video-%d", i)] = fmt.Sprintf("a value that says something of it %d", n)
+		room.Tags[fmt.Sprintf("department-of-video-%d", i)] = fmt.Sprintf("a value as somebody would write it who has something to say about the room that is number %d", n)
 	}
 	return room
 }

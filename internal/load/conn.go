@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -59,14 +60,15 @@ type conn struct {
 	heard atomic.Int64 // messages
 
 	// Owned by its reader.
-	last     []uint32 // number of each sender's latest message, plus one
-	sum      uint64   // of all numbers in their order
-	disorder int      // messages that came after a later one of the same sender
-	buffer   []byte
+	last      []uint32 // number of each sender's latest message, plus one
+	sum       uint64   // of all numbers in their order
+	disorder  int      // messages that came after a later one of the same sender
+	buffer    []byte
+	fragments []byte // of a message that is not whole yet
 }
 
 func newConn(r *run, room *room, i int, c Conn) *conn {
-	return &conn{Conn: c, run: r, room: room, index: i, stalled: r.isStalled(i), last: make([]uint32, r.plan.Senders())}
+	return &conn{Conn: c, run: r, room: room, index: i, stalled: r.plan.isStalled(i), last: make([]uint32, r.plan.Senders())}
 }
 
 // write sends a whole frame.
@@ -85,7 +87,7 @@ func (c *conn) read() {
 			return
 		}
 		c.run.broken.Add(1)
-		c.run.count(c.run.ended, err.Error())
+		c.run.count(c.run.ended, reason(err))
 		c.Close()
 	})
 }
@@ -109,9 +111,9 @@ func (c *conn) listen() error {
 		c.buffer = c.buffer[:n+got]
 		if got == 0 && err != nil {
 			if err == io.EOF {
-				return fmt.Errorf("closed without a close frame")
+				return errors.New("closed without a close frame")
 			}
-			return fmt.Errorf("%s", reason(err))
+			return err
 		}
 	}
 }
@@ -122,33 +124,46 @@ func (c *conn) frames(b []byte) ([]byte, error) {
 	batch := c.run.latency.batch(c.index)
 	defer batch.done()
 	for {
-		op, payload, rest, ok := cutFrame(b)
-		if !ok {
-			return b, nil
+		f, rest, err := cutFrame(b)
+		if err != nil || !f.whole {
+			return b, err
 		}
 		b = rest
-		switch op {
+		switch f.op {
 		case ws.OpPing:
 			batch.done()
-			if err := c.write(appendClientFrame(nil, ws.OpPong, payload)); err != nil {
+			if err := c.write(appendClientFrame(nil, ws.OpPong, f.payload)); err != nil {
 				return b, err
 			}
 		case ws.OpClose:
-			if len(payload) < 2 {
-				return b, fmt.Errorf("close frame")
+			if len(f.payload) < 2 {
+				return b, errors.New("close frame")
 			}
-			return b, fmt.Errorf("close frame %d", binary.BigEndian.Uint16(payload))
+			return b, fmt.Errorf("close frame %d", binary.BigEndian.Uint16(f.payload))
 		case ws.OpPong:
+		case ws.OpText, ws.OpBinary, ws.OpContinuation:
+			if f.last && len(c.fragments) == 0 {
+				c.message(f.payload, now, &batch)
+				break
+			}
+			c.fragments = append(c.fragments, f.payload...)
+			if len(c.fragments) > maxMessage {
+				return b, errTooLarge
+			}
+			if f.last {
+				c.message(c.fragments, now, &batch)
+				c.fragments = c.fragments[:0]
+			}
 		default:
-			c.payload(payload, now, &batch)
+			return b, fmt.Errorf("frame with opcode %d", f.op)
 		}
 	}
 }
 
-// payload looks for messages in a frame.
-func (c *conn) payload(frame []byte, now time.Duration, batch *batch) {
+// message looks for what was sent in a message of the server, which may hold several.
+func (c *conn) message(text []byte, now time.Duration, batch *batch) {
 	found := false
-	for p := frame; ; {
+	for p := text; ; {
 		i := bytes.Index(p, c.run.mark)
 		if i < 0 {
 			break
@@ -162,7 +177,7 @@ func (c *conn) payload(frame []byte, now time.Duration, batch *batch) {
 		c.heard.Add(1)
 		batch.record(now - time.Duration(due))
 		c.sum = c.sum*0x9E3779B97F4A7C15 + uint64(n) + 1
-		last := &c.last[int(n)%len(c.last)]
+		last := &c.last[int64(n)%max(1, c.room.turns.Load())]
 		if n+1 <= *last {
 			c.disorder++
 		}
@@ -171,34 +186,61 @@ func (c *conn) payload(frame []byte, now time.Duration, batch *batch) {
 	if found {
 		return
 	}
-	if code, refused := c.run.target.Refusal(frame); refused {
+	batch.done()
+	if code, refused := c.run.target.Refusal(text); refused {
 		c.room.refused.Add(1)
 		c.run.count(c.run.refused, code)
 	}
 }
 
-// cutFrame cuts the first frame, of a server, off b.
+// maxMessage is the longest message that is taken. No server of chat sends longer ones.
+const maxMessage = 1 << 20
+
+var errTooLarge = fmt.Errorf("message of more than %d bytes", maxMessage)
+
+// frame is a frame of a server. The payload is there when the frame is whole.
+type frame struct {
+	whole   bool
+	op      ws.OpCode
+	last    bool // of its message
+	payload []byte
+}
+
+// cutFrame cuts the first frame off b, if it is whole. An error is what a server must
+// not send, or we do not take.
 //
 // RFC 6455 5.2
-func cutFrame(b []byte) (op ws.OpCode, payload, rest []byte, ok bool) {
+func cutFrame(b []byte) (f frame, rest []byte, err error) {
 	if len(b) < 2 {
-		return 0, nil, nil, false
+		return frame{}, b, nil
 	}
-	op, size, head := ws.OpCode(b[0]&15), int(b[1]&127), 2
+	f.op, f.last = ws.OpCode(b[0]&15), b[0]&0x80 != 0
+	size, head := uint64(b[1]&127), 2
 	switch {
+	case b[0]&0x70 != 0:
+		return frame{}, b, errors.New("frame of an extension that was not agreed on")
+	case b[1]&0x80 != 0:
+		return frame{}, b, errors.New("masked frame")
+	case f.op.IsControl() && (size > 125 || !f.last):
+		return frame{}, b, errors.New("control frame that is long or a fragment")
 	case size == 126:
 		if head = 4; len(b) >= head {
-			size = int(binary.BigEndian.Uint16(b[2:]))
+			size = uint64(binary.BigEndian.Uint16(b[2:]))
 		}
 	case size == 127:
 		if head = 10; len(b) >= head {
-			size = int(binary.BigEndian.Uint64(b[2:]))
+			size = binary.BigEndian.Uint64(b[2:])
 		}
 	}
-	if len(b) < head || len(b)-head < size {
-		return 0, nil, nil, false
+	if size > maxMessage {
+		return frame{}, b, errTooLarge
 	}
-	return op, b[head : head+size], b[head+size:], true
+	end := head + int(size)
+	if len(b) < end {
+		return frame{}, b, nil
+	}
+	f.whole, f.payload = true, b[head:end]
+	return f, b[end:], nil
 }
 
 // appendClientFrame appends a frame as clients send it, masked with zeros: nothing

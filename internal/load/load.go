@@ -6,6 +6,9 @@
 // run, and its latency counts from then. A server, or a client, that stalls cannot
 // hide that by being asked less.
 //
+// A run is bounded in time whatever the server does: a handshake, the sending and the
+// wait for the last messages each have an end.
+//
 // The package speaks WebSocket; what a server says inside the frames is its
 // [Target]'s to know. Messages are recognised by a mark in their content.
 package load
@@ -14,7 +17,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -55,38 +60,69 @@ type Plan struct {
 	Stalled     float64       // share of the connections, 0 to 1, that read nothing
 	PerSender   float64       // messages a second that one connection may send
 	Binary      bool          // messages go out as binary frames
-	Patience    time.Duration // how long after the last message late ones are waited for
+	Patience    time.Duration // how long after the duration what is late is waited for: sending, then receiving
 }
 
 // MinSize is the smallest content: the mark and what it carries.
 const MinSize = markSize
 
-// Senders is how many connections of a room send.
-func (p *Plan) Senders() int { return max(1, int(p.Rate/p.PerSender+0.999)) }
+// handshakePatience is how long a handshake may take.
+const handshakePatience = 30 * time.Second
 
-// Check says what is wrong with the plan.
+// Senders is how many connections of a room send.
+func (p *Plan) Senders() int { return max(1, int(math.Ceil(p.Rate/p.PerSender))) }
+
+// PlanError is what is wrong with a plan.
+type PlanError struct {
+	Field   string // of Plan
+	Problem string
+}
+
+func (e *PlanError) Error() string { return e.Field + ": " + e.Problem }
+
+// Check says what is wrong with the plan, by a *[PlanError].
 func (p *Plan) Check() error {
+	fault := func(field, format string, args ...any) error {
+		return &PlanError{field, fmt.Sprintf(format, args...)}
+	}
 	switch {
 	case p.Rooms < 1:
-		return fmt.Errorf("%d rooms: there must be one", p.Rooms)
+		return fault("Rooms", "must be at least 1, not %d", p.Rooms)
 	case p.Connections < p.Rooms:
-		return fmt.Errorf("%d connections for %d rooms: each room needs one", p.Connections, p.Rooms)
-	case p.Rate < 0:
-		return fmt.Errorf("%g messages a second: must not be negative", p.Rate)
-	case p.Size < MinSize:
-		return fmt.Errorf("messages of %d bytes: a message that can be measured has %d", p.Size, MinSize)
-	case p.Stalled < 0 || p.Stalled > 1:
-		return fmt.Errorf("a share of %g stalled connections: must be between 0 and 1", p.Stalled)
+		return fault("Connections", "each of %s needs one, and there are %d", plural(p.Rooms, "room"), p.Connections)
+	case !(p.Rate >= 0 && p.Rate <= maxRate): // NaN is neither
+		return fault("Rate", "must be between 0 and %d messages a second, not %g", maxRate, p.Rate)
+	case p.Rate > 0 && !(p.PerSender > 0):
+		return fault("PerSender", "must be positive, not %g", p.PerSender)
 	case p.Duration <= 0:
-		return fmt.Errorf("a duration of %v: must be positive", p.Duration)
+		return fault("Duration", "must be positive, not %v", p.Duration)
+	case p.Ramp < 0:
+		return fault("Ramp", "must not be negative, but is %v", p.Ramp)
+	case p.Dialers < 1:
+		return fault("Dialers", "must be at least 1, not %d", p.Dialers)
+	case p.Size < MinSize:
+		return fault("Size", "a message that can be measured has at least %d bytes, not %d", MinSize, p.Size)
+	case !(p.Stalled >= 0 && p.Stalled <= 1):
+		return fault("Stalled", "must be between 0 and 1, not %g", p.Stalled)
 	}
-	reading := p.Connections/p.Rooms - int(float64(p.Connections/p.Rooms)*p.Stalled)
-	if p.Rate > 0 && reading < p.Senders() {
-		return fmt.Errorf("%g messages a second in a room need %d connections there that send, each at most %g a second, and there are %d",
-			p.Rate, p.Senders(), p.PerSender, reading)
+	if reading := p.reading(p.Rooms - 1); p.Rate > 0 && reading < p.Senders() {
+		return fault("Connections", "%g messages a second need %s in each room that send, at most %g a second each, and there %s %d",
+			p.Rate, plural(p.Senders(), "connection"), p.PerSender, be(reading), reading)
 	}
 	return nil
 }
+
+const maxRate = 1_000_000
+
+// reading is how many connections of a room read. The later rooms are not larger.
+func (p *Plan) reading(room int) int {
+	inRoom := (p.Connections + p.Rooms - 1 - room) / p.Rooms
+	return inRoom - int(float64(inRoom)*p.Stalled)
+}
+
+// isStalled reports whether connection i reads nothing. The stalled ones are the last
+// of their rooms.
+func (p *Plan) isStalled(i int) bool { return i/p.Rooms >= p.reading(i%p.Rooms) }
 
 // Watcher is told how a run goes. Any of its members may be nil.
 type Watcher struct {
@@ -98,7 +134,7 @@ type Watcher struct {
 // Progress is a moment of a run.
 type Progress struct {
 	Elapsed     time.Duration // since the run, or the sending, began
-	Sending     bool          // as opposed to connecting
+	Sending     bool          // or done with that, as opposed to connecting
 	Connections int           // open now
 	Failed      int           // connections that did not open
 	Broken      int           // connections that ended
@@ -134,6 +170,7 @@ type room struct {
 	index   int
 	conns   []*conn
 	senders []*conn
+	turns   atomic.Int64 // how many senders there are: message n is of sender n modulo turns
 	sent    atomic.Int64
 	refused atomic.Int64
 }
@@ -169,13 +206,11 @@ func Run(ctx context.Context, plan Plan, target Target, watch Watcher) (*Report,
 		r.send(ctx, begun)
 	}
 	sent := time.Since(begun)
-	interrupted := ctx.Err() != nil
 	if watch.Sent != nil {
 		watch.Sent()
 	}
-	if !interrupted {
-		r.await(ctx)
-	}
+	r.await(ctx)
+	interrupted := ctx.Err() != nil
 	r.close()
 	stopTicking()
 	ticker.Wait()
@@ -195,7 +230,7 @@ func (r *run) open(ctx context.Context) {
 					return
 				}
 				begun := time.Now()
-				c, err := r.target.Dial(ctx, i%p.Rooms, i)
+				c, err := r.dial(ctx, i)
 				if ctx.Err() != nil {
 					if err == nil {
 						c.Close()
@@ -209,7 +244,7 @@ func (r *run) open(ctx context.Context) {
 				r.connect.record(i, time.Since(begun))
 				conns[i] = newConn(r, r.rooms[i%p.Rooms], i, c)
 				r.opened.Add(1)
-				if !r.isStalled(i) {
+				if !conns[i].stalled {
 					conns[i].read()
 				}
 			}
@@ -224,23 +259,33 @@ func (r *run) open(ctx context.Context) {
 		room.conns = append(room.conns, c)
 		if !c.stalled && len(room.senders) < p.Senders() {
 			room.senders = append(room.senders, c)
+			room.turns.Add(1)
 		}
 	}
 }
 
-// isStalled reports whether connection i reads nothing. The stalled ones are the last
-// of their rooms.
-func (r *run) isStalled(i int) bool {
-	inRoom := r.plan.Connections / r.plan.Rooms
-	return i/r.plan.Rooms >= inRoom-int(float64(inRoom)*r.plan.Stalled)
+// dial opens connection i.
+func (r *run) dial(ctx context.Context, i int) (Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakePatience)
+	defer cancel()
+	c, err := r.target.Dial(ctx, i%r.plan.Rooms, i)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("no answer in %v", handshakePatience)
+	}
+	return c, err
 }
 
-// send sends messages for the plan's duration, or holds the connections as long.
+// send sends messages for the plan's duration, or holds the connections as long. What
+// a server then does not take, in the plan's patience, is not sent.
 func (r *run) send(ctx context.Context, begun time.Time) {
+	defer func() { sleep(ctx, time.Until(begun.Add(r.plan.Duration))) }()
 	if r.plan.Rate == 0 {
-		sleep(ctx, r.plan.Duration)
 		return
 	}
+	bounded, cancel := context.WithTimeout(ctx, r.plan.Duration+r.plan.Patience)
+	defer cancel()
+	stop := context.AfterFunc(bounded, r.stopWriting)
+	defer stop()
 	var rooms sync.WaitGroup
 	interval := time.Duration(float64(time.Second) / r.plan.Rate)
 	for i, room := range r.rooms {
@@ -266,6 +311,15 @@ func (r *run) send(ctx context.Context, begun time.Time) {
 		})
 	}
 	rooms.Wait()
+}
+
+// stopWriting ends all writes, those under way too.
+func (r *run) stopWriting() {
+	for _, room := range r.rooms {
+		for _, c := range room.senders {
+			c.SetWriteDeadline(time.Now())
+		}
+	}
 }
 
 // appendFrame appends message n of a room, due at the given time, as the frame of a
@@ -295,7 +349,7 @@ func ClientFrame(payload []byte, binary bool) []byte {
 func (r *run) await(ctx context.Context) {
 	deadline := time.Now().Add(r.plan.Patience)
 	for time.Now().Before(deadline) {
-		if lost, _ := r.lost(); lost <= 0 {
+		if r.lost() == 0 {
 			return
 		}
 		if !sleep(ctx, 5*time.Millisecond) {
@@ -304,18 +358,17 @@ func (r *run) await(ctx context.Context) {
 	}
 }
 
-// lost is how many deliveries are missing at the connections that read, of how many.
-func (r *run) lost() (lost, want int) {
+// lost is how many deliveries are missing at the connections that read.
+func (r *run) lost() (lost int) {
 	for _, room := range r.rooms {
 		accepted := int(room.sent.Load() - room.refused.Load())
 		for _, c := range room.conns {
 			if !c.stalled {
-				want += accepted
-				lost += accepted - int(c.heard.Load())
+				lost += max(0, accepted-int(c.heard.Load()))
 			}
 		}
 	}
-	return lost, want
+	return lost
 }
 
 // close closes the connections and waits for their readers.
@@ -381,15 +434,21 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// reason is what a failed handshake is counted by.
+// reason is what a failed handshake, or an end, is counted by: the error without the
+// addresses, which differ.
 func reason(err error) string {
 	if status, ok := errors.AsType[ws.StatusError](err); ok {
 		return fmt.Sprintf("HTTP %d", int(status))
 	}
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		return fmt.Sprintf("%s: %v", op.Op, op.Err)
+	op, ok := errors.AsType[*net.OpError](err)
+	if !ok {
+		return err.Error()
 	}
-	return err.Error()
+	cause := op.Err
+	if call, ok := errors.AsType[*os.SyscallError](cause); ok {
+		cause = call.Err
+	}
+	return fmt.Sprintf("%s: %v", op.Op, cause)
 }
 
 // Dial opens a WebSocket connection, with a subprotocol unless it is empty.

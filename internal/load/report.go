@@ -147,7 +147,7 @@ type Report struct {
 	Refused             map[string]int `json:"refused"` // messages, by code
 	Deliveries          int            `json:"deliveries"`
 	DeliveriesPerSecond float64        `json:"deliveriesPerSecond"`
-	Lost                int            `json:"lost"`        // deliveries of accepted messages that were not seen
+	Lost                int            `json:"lost"`        // deliveries of accepted messages that were not seen; 0 when interrupted
 	OutOfOrder          int            `json:"outOfOrder"`  // deliveries after a later message of the same sender, or twice
 	Disagreeing         int            `json:"disagreeing"` // connections that saw as much as others in another order
 	Stalled             int            `json:"stalled"`     // connections that were to read nothing
@@ -163,16 +163,15 @@ func (r *run) report(opening, sending time.Duration, interrupted bool) *Report {
 	p := &Report{
 		Rooms: r.plan.Rooms, Connections: r.plan.Connections, Rate: r.plan.Rate, Size: r.plan.Size, Interrupted: interrupted,
 		Handshakes: summary(r.connect.total), HandshakeSeconds: opening.Seconds(),
-		HandshakesPerSecond: float64(r.opened.Load()) / opening.Seconds(),
+		HandshakesPerSecond: perSecond(int(r.opened.Load()), opening),
 		HandshakesFailed:    r.failed, ConnectionsEnded: r.ended,
 		SendSeconds: sending.Seconds(), Refused: r.refused,
 		Latency: summary(r.latency.total), Histogram: bars(r.latency.total),
 	}
 	p.Deliveries = p.Latency.Count
-	p.DeliveriesPerSecond = float64(p.Deliveries) / sending.Seconds()
+	p.DeliveriesPerSecond = perSecond(p.Deliveries, sending)
 	if !interrupted {
-		lost, _ := r.lost()
-		p.Lost = max(lost, 0)
+		p.Lost = r.lost()
 	}
 	for _, room := range r.rooms {
 		p.Sent += int(room.sent.Load())
@@ -188,6 +187,13 @@ func (r *run) report(opening, sending time.Duration, interrupted bool) *Report {
 		p.Disagreeing += disagreeing(sums)
 	}
 	return p
+}
+
+func perSecond(n int, d time.Duration) float64 {
+	if n == 0 {
+		return 0 // in no time, too
+	}
+	return float64(n) / d.Seconds()
 }
 
 // disagreeing is how many connections are not of the majority among those that saw as
@@ -207,14 +213,14 @@ func disagreeing(sums map[[2]uint64]int) (n int) {
 // bars cuts a histogram where a person would: 1, 2, 5, 10 …
 func bars(h *hdrhistogram.Histogram) []Bar {
 	var edges []Bar
-	for decade := 100 * time.Microsecond; decade < longest; decade *= 10 {
+	for decade := 100 * time.Microsecond; decade < 10*longest; decade *= 10 {
 		for _, step := range []time.Duration{1, 2, 5} {
 			edges = append(edges, Bar{UpTo: Milliseconds(decade * step)})
 		}
 	}
 	for _, bar := range h.Distribution() {
 		for i := range edges {
-			if time.Duration(bar.To)*time.Microsecond <= time.Duration(edges[i].UpTo) || i == len(edges)-1 {
+			if time.Duration(bar.To)*time.Microsecond <= time.Duration(edges[i].UpTo) {
 				edges[i].Count += int(bar.Count)
 				break
 			}
@@ -251,8 +257,12 @@ func (p *Report) WriteText(w io.Writer) error {
 	if p.Rate > 0 {
 		row("messages", "%s sent in %.1f s", grouped(p.Sent), p.SendSeconds)
 		reasons(&b, "refused", p.Refused)
-		row("deliveries", "%s (%s/s), %s lost, %s out of order", grouped(p.Deliveries), grouped(int(p.DeliveriesPerSecond)),
-			grouped(p.Lost), grouped(p.OutOfOrder))
+		lost := grouped(p.Lost) + " lost, "
+		if p.Interrupted { // some were under way
+			lost = ""
+		}
+		row("deliveries", "%s (%s/s), %s%s out of order", grouped(p.Deliveries), grouped(int(p.DeliveriesPerSecond)), lost,
+			grouped(p.OutOfOrder))
 		if p.Disagreeing > 0 {
 			row("order", "%s saw another order than the others", plural(p.Disagreeing, "connection"))
 		}
@@ -321,6 +331,13 @@ func grouped(n int) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return s
+}
+
+func be(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
 }
 
 func plural(n int, what string) string {

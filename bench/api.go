@@ -510,7 +510,7 @@ func allCPU() time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// quantile is one of sorted times.
+// quantile returns the q-th quantile of sorted times.
 func quantile(sorted []time.Duration, q float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0

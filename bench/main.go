@@ -9,7 +9,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -40,15 +39,15 @@ func steady(rooms, connections int, rate float64, duration time.Duration) load.P
 }
 
 func scenarios(d time.Duration) []scenario {
-	alone := []string{"parlor"}
+	alone, three := []string{"parlor", "uring"}, []string{"parlor", "uring", "floor"}
 	return []scenario{
 		{name: "1000x50", what: "one room of 1,000, 50 messages/s", plan: steady(1, 1000, 50, d)},
 		{name: "5000x10", what: "one room of 5,000, 10 messages/s", plan: steady(1, 5000, 10, d)},
 		{name: "4000x100", what: "one room of 4,000, 100 messages/s", plan: steady(1, 4000, 100, d), peers: alone},
 		{name: "10000x100", what: "one room of 10,000, 100 messages/s", plan: steady(1, 10000, 100, d), peers: alone},
-		{name: "1500rooms", what: "1,500 rooms of 10, 3.3 messages/s in each", plan: steady(1500, 15000, 10.0/3, d), peers: []string{"parlor", "floor"}},
-		{name: "75rooms", what: "75 rooms of 200, 3.3 messages/s in each", plan: steady(75, 15000, 10.0/3, d), peers: []string{"parlor", "floor"}},
-		{name: "1room", what: "one room of 10,000, 5 messages/s", plan: steady(1, 10000, 5, d), peers: []string{"parlor", "floor"}},
+		{name: "1500rooms", what: "1,500 rooms of 10, 3.3 messages/s in each", plan: steady(1500, 15000, 10.0/3, d), peers: three},
+		{name: "75rooms", what: "75 rooms of 200, 3.3 messages/s in each", plan: steady(75, 15000, 10.0/3, d), peers: three},
+		{name: "1room", what: "one room of 10,000, 5 messages/s", plan: steady(1, 10000, 5, d), peers: three},
 		{name: "idle", what: "10,000 connections that say nothing", plan: steady(1, 10000, 0, 20*time.Second)},
 	}
 }
@@ -56,14 +55,29 @@ func scenarios(d time.Duration) []scenario {
 // outcome is what one server did under one load, once.
 type outcome struct {
 	scenario, peer string
+	round          int // the servers of one round were measured one after the other
 	report         *load.Report
 	cpu            time.Duration // while messages were sent
 	memory         float64       // KB for a connection: RSS at the end less that at the start
 }
 
-// perDelivery is in microseconds of processor time.
-func (o *outcome) perDelivery() float64 {
-	return float64(o.cpu.Nanoseconds()) / 1000 / float64(o.report.Deliveries)
+// perDelivery is in microseconds of processor time, which is also seconds for a million
+// deliveries. Where nothing was delivered there is none.
+func (o *outcome) perDelivery() (float64, bool) {
+	if o.report.Deliveries == 0 {
+		return 0, false
+	}
+	return float64(o.cpu.Nanoseconds()) / 1000 / float64(o.report.Deliveries), true
+}
+
+// String is a line for who waits for the results.
+func (o *outcome) String() string {
+	perDelivery, ok := o.perDelivery()
+	if !ok {
+		return fmt.Sprintf("%-10s %-7s nothing delivered, lost %d, ended %d, %.1f KB/connection", o.scenario, o.peer, o.report.Lost, ended(o.report), o.memory)
+	}
+	return fmt.Sprintf("%-10s %-7s %6.2f CPU-µs/delivery, %8.0f deliveries/s, lost %d, ended %d, p50 %s, p99 %s, %.1f KB/connection", o.scenario, o.peer,
+		perDelivery, o.report.DeliveriesPerSecond, o.report.Lost, ended(o.report), o.report.Latency.P50, o.report.Latency.P99, o.memory)
 }
 
 func main() {
@@ -103,11 +117,8 @@ func measure(ctx context.Context, dir string, rounds int, duration time.Duration
 		return err
 	}
 	if parlorPath == "" {
-		parlorPath = filepath.Join(dir, "parlor")
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", parlorPath, "parlor/cmd/parlor")
-		build.Dir, build.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
-		if text, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build Parlor: %w\n%s", err, text)
+		if parlorPath, err = buildParlor(ctx, dir); err != nil {
+			return err
 		}
 	}
 	peers, err := allPeers(ctx, dir, parlorPath, parlorFlags)
@@ -130,16 +141,27 @@ func measure(ctx context.Context, dir string, rounds int, duration time.Duration
 				if err != nil {
 					return fmt.Errorf("%s under %s: %w", p.name, s.name, err)
 				}
+				o.round = round
 				outcomes = append(outcomes, *o)
-				log.Printf("%-10s %-7s %6.2f CPU-µs/delivery, %8.0f deliveries/s, lost %d, ended %d, p50 %s, p99 %s, %.1f KB/connection", s.name, p.name,
-					o.perDelivery(), o.report.DeliveriesPerSecond, o.report.Lost, ended(o.report), o.report.Latency.P50, o.report.Latency.P99, o.memory)
+				log.Print(o)
 			}
 		}
 	}
 	if out == "" {
 		return nil
 	}
-	return writeResults(out, measured, peers, outcomes, rounds, duration)
+	return writeResults(ctx, out, measured, peers, outcomes, rounds, duration)
+}
+
+// buildParlor builds the Parlor of this tree, as make build does.
+func buildParlor(ctx context.Context, dir string) (string, error) {
+	path := filepath.Join(dir, "parlor")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "parlor/cmd/parlor")
+	build.Dir, build.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build Parlor: %w\n%s", err, text)
+	}
+	return path, nil
 }
 
 func ended(r *load.Report) (n int) {
@@ -183,20 +205,4 @@ func once(ctx context.Context, s scenario, p *peer) (*outcome, error) {
 	}
 	o.cpu = after - before
 	return o, nil
-}
-
-// median of what f says of the outcomes of one server under one load, with the least
-// and the most.
-func median(outcomes []outcome, scenario, peer string, f func(*outcome) float64) (mid, least, most float64, ok bool) {
-	var all []float64
-	for i := range outcomes {
-		if o := &outcomes[i]; o.scenario == scenario && o.peer == peer {
-			all = append(all, f(o))
-		}
-	}
-	if len(all) == 0 {
-		return 0, 0, 0, false
-	}
-	slices.SortFunc(all, cmp.Compare)
-	return all[len(all)/2], all[0], all[len(all)-1], true
 }

@@ -15,7 +15,7 @@ import (
 // appendMessage appends a MESSAGE frame. Sender is the encoded Sender object.
 //
 // IVS: chat-messaging-api/Message
-func appendMessage(b []byte, id, requestID string, attributes map[string]string, content string, at time.Time, sender []byte) []byte {
+func appendMessage(b []byte, id, requestID string, attributes map[string]string, content string, at time.Time, sender string) []byte {
 	b = append(b, `{"Type":"MESSAGE","Id":`...)
 	b = appendString(b, id)
 	b = append(b, `,"RequestId":`...)

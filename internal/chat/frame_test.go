@@ -18,7 +18,7 @@ var captured = time.Date(2022, 12, 2, 8, 21, 20, 754555595, time.UTC)
 func TestCapturedFrames(t *testing.T) {
 	for _, test := range []struct{ name, got, want string }{
 		{"message",
-			string(appendMessage(nil, "M2YcHkgffEvU", "8fe65e61", nil, "Hi", captured, appendSender(nil, "user-1", map[string]string{"username": "x"}))),
+			string(appendMessage(nil, "M2YcHkgffEvU", "8fe65e61", nil, "Hi", captured, string(appendSender(nil, "user-1", map[string]string{"username": "x"})))),
 			`{"Type":"MESSAGE","Id":"M2YcHkgffEvU","RequestId":"8fe65e61","Attributes":null,"Content":"Hi","SendTime":"2022-12-02T08:21:20.754555595Z","Sender":{"UserId":"user-1","Attributes":{"username":"x"}}}`},
 		{"event",
 			string(appendEvent(nil, "IxTh2Ad9fZIr", "", "aws:DELETE_MESSAGE", map[string]string{"MessageID": "M2YcHkgffEvU", "Reason": "Deleted by moderator"}, captured)),
@@ -112,7 +112,7 @@ func TestFramesEqualEncodingJSON(t *testing.T) {
 
 		want := `{"Type":"MESSAGE","Id":` + standard(t, id) + `,"RequestId":` + standard(t, requestID) + `,"Attributes":` + standard(t, own) +
 			`,"Content":` + standard(t, text) + `,` + at + `,"Sender":` + standard(t, sender{user, map[string]string{"k": text}}) + `}`
-		if got := string(appendMessage(nil, id, requestID, own, text, captured, appendSender(nil, user, map[string]string{"k": text}))); got != want {
+		if got := string(appendMessage(nil, id, requestID, own, text, captured, string(appendSender(nil, user, map[string]string{"k": text})))); got != want {
 			t.Errorf("message:\ngot  %s\nwant %s", got, want)
 		}
 		want = `{"Type":"EVENT","Id":` + standard(t, id) + `,"RequestId":` + standard(t, requestID) + `,"EventName":` + standard(t, text) +
@@ -130,7 +130,7 @@ func TestFramesAreRead(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text, user := anything.Draw(t, "text"), rapid.String().Draw(t, "user")
 		attributes := rapid.MapOf(rapid.String(), rapid.String()).Draw(t, "attributes")
-		frame := appendMessage([]byte("before"), "i", "r", attributes, text, captured, appendSender(nil, user, attributes))
+		frame := appendMessage([]byte("before"), "i", "r", attributes, text, captured, string(appendSender(nil, user, attributes)))
 		var got message
 		if err := json.Unmarshal(frame[len("before"):], &got); err != nil {
 			t.Fatalf("%s: %v", frame, err)

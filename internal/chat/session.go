@@ -18,12 +18,12 @@ const (
 // Session is what the core knows of an admitted connection: what its token granted,
 // and how fast it asks. One goroutine at a time uses it.
 type Session struct {
-	Room         ARN
+	Room         *ARN // of the room as it was found; its sessions share it
 	UserID       string
 	Capabilities Capability
 	Expires      time.Time
 
-	sender []byte // the Sender object of its messages, encoded once
+	sender string // the Sender object of its messages, encoded once
 	rate   Rate
 }
 
@@ -53,12 +53,13 @@ func (s *Service) Admit(ctx context.Context, claims Claims) (*Session, error) {
 		s.limits.disconnect(claims.Room.Scope)
 		return nil, err
 	}
+	var sender [256]byte
 	return &Session{
-		Room:         room.ARN,
+		Room:         &room.ARN,
 		UserID:       claims.UserID,
 		Capabilities: claims.Capabilities,
 		Expires:      claims.SessionExpires,
-		sender:       appendSender(nil, claims.UserID, claims.Attributes),
+		sender:       string(appendSender(sender[:0], claims.UserID, claims.Attributes)),
 	}, nil
 }
 
@@ -92,7 +93,7 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 	room := (*Room)(nil)
 	switch {
 	case !inTime:
-		out.Err = RateLimitExceeded(session.Room, RequestsPerSecond)
+		out.Err = RateLimitExceeded(*session.Room, RequestsPerSecond)
 	case len(message) > MaxFrameSize:
 		out.Err = &Error{Code: TooLarge, Message: "The request is too large."}
 	case !text:
@@ -103,7 +104,7 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 		out.Err = ErrSessionExpired
 	default:
 		var err error
-		if room, err = s.rooms.room(ctx, s.store, session.Room); err != nil {
+		if room, err = s.rooms.room(ctx, s.store, *session.Room); err != nil {
 			out.Err = err
 		}
 	}
@@ -139,7 +140,7 @@ func (s *Service) sendMessage(ctx context.Context, session *Session, room *Room,
 	}
 	frame := make([]byte, 0, 256+len(request.Content)+len(session.sender)+2*MaxAttributesSize*min(1, len(request.Attributes)))
 	frame = appendMessage(frame, NewID(), request.RequestID, request.Attributes, request.Content, accepted, session.sender)
-	pub := &Publication{Room: session.Room, Kind: PublishMessage, Frame: frame, Accepted: accepted}
+	pub := &Publication{Room: *session.Room, Kind: PublishMessage, Frame: frame, Accepted: accepted}
 	if err := s.limits.publish(pub); err != nil {
 		return err
 	}
@@ -161,7 +162,7 @@ func (s *Service) deleteMessage(ctx context.Context, session *Session, request *
 	if len(request.ID) > maxMessageIDLength {
 		return &Error{Code: TooLarge, Message: "Id exceeds maximum length"}
 	}
-	return s.act(ctx, &Publication{Room: session.Room, Kind: PublishDelete, Accepted: accepted},
+	return s.act(ctx, &Publication{Room: *session.Room, Kind: PublishDelete, Accepted: accepted},
 		request, eventDeleteMessage, deleteAttributes(request.ID, request.Reason))
 }
 
@@ -176,7 +177,7 @@ func (s *Service) disconnectUser(ctx context.Context, session *Session, request 
 	if utf8.RuneCountInString(request.UserID) > MaxUserIDLength {
 		return &Error{Code: TooLarge, Message: "UserId exceeds maximum length"}
 	}
-	return s.act(ctx, &Publication{Room: session.Room, Kind: PublishDisconnect, Accepted: accepted, UserID: request.UserID, Reason: request.Reason},
+	return s.act(ctx, &Publication{Room: *session.Room, Kind: PublishDisconnect, Accepted: accepted, UserID: request.UserID, Reason: request.Reason},
 		request, eventDisconnectUser, disconnectAttributes(request.UserID, request.Reason))
 }
 

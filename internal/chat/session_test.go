@@ -32,8 +32,8 @@ var checks = []struct {
 	{"room", NotFound, "Room %s does not exist.", "r", func(a *attempt) {
 		a.w.store.mu.Lock()
 		defer a.w.store.mu.Unlock()
-		delete(a.w.store.rooms, a.session.Room)
-		a.w.service.ForgetRoom(a.session.Room)
+		delete(a.w.store.rooms, *a.session.Room)
+		a.w.service.ForgetRoom(*a.session.Room)
 	}},
 	{"capability", Forbidden, "The chat token does not have the capability SEND_MESSAGE.", "r", func(a *attempt) { a.session.Capabilities &^= MaySendMessage }},
 	{"content", BadRequest, "Message exceeds maximum length", "r", func(a *attempt) { a.content = "123456" }},
@@ -42,7 +42,7 @@ var checks = []struct {
 		room := &memoryRoom{}
 		for room.rate.Allow(time.Now(), 3) {
 		}
-		a.w.broker.rooms[a.session.Room] = room
+		a.w.broker.rooms[*a.session.Room] = room
 	}},
 }
 

@@ -120,10 +120,10 @@ func TestAdmit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if session.Room != room || session.UserID != "u" || session.Capabilities != MaySendMessage || !session.Expires.Equal(claims.SessionExpires) {
+	if *session.Room != room || session.UserID != "u" || session.Capabilities != MaySendMessage || !session.Expires.Equal(claims.SessionExpires) {
 		t.Errorf("got %+v", session)
 	}
-	if got, want := string(session.sender), `{"UserId":"u","Attributes":{"a":"1","b":"2"}}`; got != want {
+	if got, want := session.sender, `{"UserId":"u","Attributes":{"a":"1","b":"2"}}`; got != want {
 		t.Errorf("sender: got %s, want %s", got, want)
 	}
 	if _, err := w.service.OpenToken(t.Context(), token); err != nil {

@@ -50,9 +50,9 @@ func (a *addresses) leave(address netip.Prefix) {
 	}
 }
 
-// addressOf is where a request comes from.
-func addressOf(r *http.Request) netip.Prefix {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+// addressOf is where a request counts, by its RemoteAddr.
+func addressOf(remote string) netip.Prefix {
+	ap, err := netip.ParseAddrPort(remote)
 	if err != nil {
 		return netip.Prefix{} // a conn without an address; all such are one
 	}

@@ -29,7 +29,7 @@ func TestAddressOf(t *testing.T) {
 		"chat.example.com:443":            "invalid Prefix",
 		"[2001:db8:1:2:3:4:5:6%2f64]:123": "2001:db8:1:2::/64",
 	} {
-		if got := addressOf(&http.Request{RemoteAddr: remote}).String(); got != want {
+		if got := addressOf(remote).String(); got != want {
 			t.Errorf("%q: got %s, want %s", remote, got, want)
 		}
 	}
@@ -40,7 +40,7 @@ func newAddresses(connections, handshakes int) *addresses {
 }
 
 func from(address string) netip.Prefix {
-	return addressOf(&http.Request{RemoteAddr: netip.AddrPortFrom(netip.MustParseAddr(address), 1).String()})
+	return addressOf(netip.AddrPortFrom(netip.MustParseAddr(address), 1).String())
 }
 
 func TestConnectionsPerAddress(t *testing.T) {

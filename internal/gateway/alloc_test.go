@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -114,6 +115,17 @@ func TestLoadDeliveryAllocates(t *testing.T) {
 		if got > perMessage {
 			t.Errorf("%d sessions: got %v allocations a message, want at most %v, and none a delivery", size, got, perMessage)
 		}
+	}
+}
+
+// TestSessionsAreSmall holds what is kept for a session to the size classes of the
+// allocator that it was made to fit.
+func TestSessionsAreSmall(t *testing.T) {
+	if got := unsafe.Sizeof(session{}); got > 288 {
+		t.Errorf("session: got %d bytes, want at most 288", got)
+	}
+	if got := unsafe.Sizeof(chat.Session{}); got > 96 {
+		t.Errorf("chat.Session: got %d bytes, want at most 96", got)
 	}
 }
 

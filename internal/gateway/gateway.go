@@ -317,7 +317,7 @@ func (g *Gateway) leave(r *room) {
 // would.
 func (g *Gateway) seat(s *session, deflate bool) {
 	s.room.join(s, deflate)
-	g.wheel.schedule(s, s.opened.Add(g.pingInterval))
+	g.wheel.schedule(s, time.Unix(0, s.opened).Add(g.pingInterval))
 	g.mu.Lock()
 	stopped := g.stopped
 	g.mu.Unlock()

@@ -46,7 +46,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (status int, mes
 	case !g.originAllowed(r):
 		return http.StatusForbidden, "Pages of this origin may not connect."
 	}
-	address := addressOf(r)
+	address := addressOf(r.RemoteAddr)
 	if !g.addresses.enter(address) {
 		return http.StatusTooManyRequests, "There are too many connections or handshakes from this address."
 	}
@@ -87,7 +87,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (status int, mes
 	}
 	ours = false
 	s := newSession(g, room, core, conn)
-	s.remote, s.address = r.RemoteAddr, address
+	s.remote = r.RemoteAddr
 	// The session is seated before the client hears of it, so that it misses nothing
 	// after; the writer flag is ours until the client did.
 	s.writing.Store(busy)

@@ -61,13 +61,13 @@ func (s *session) serve(pipelined []byte) {
 	g.wheel.remove(s)
 	s.room.leave(s)
 	g.service.Depart(s.core)
-	g.addresses.leave(s.address)
+	g.addresses.leave(addressOf(s.remote))
 	why := *s.closed.Load()
 	g.metrics.connections.Dec()
 	g.metrics.ended.WithLabelValues(string(why)).Inc()
 	g.logger.LogAttrs(context.Background(), slog.LevelInfo, "session ended",
 		slog.String("cause", string(why)), slog.String("room", s.core.Room.String()),
-		slog.Duration("duration", time.Since(s.opened)), slog.String("remote", s.remote))
+		slog.Duration("duration", time.Since(time.Unix(0, s.opened))), slog.String("remote", s.remote))
 }
 
 // read takes frames from the client and carries out its requests, until the

@@ -69,13 +69,13 @@ func (r *room) join(s *session, deflate bool) {
 	s.cursor = s.log.cursorAtEnd()
 	s.sent.Store(s.cursor.position())
 	r.sessions++
-	emptiest := &r.shards[0]
+	emptiest := 0
 	for i := range r.shards {
-		if r.shards[i].taken < emptiest.taken {
-			emptiest = &r.shards[i]
+		if r.shards[i].taken < r.shards[emptiest].taken {
+			emptiest = i
 		}
 	}
-	s.seat = emptiest.add(s)
+	s.seat = seat{shard: int32(emptiest), index: int32(r.shards[emptiest].add(s))}
 	if r.deleted { // since the room was seen to exist
 		r.sendAway(s)
 	}
@@ -86,7 +86,7 @@ func (r *room) leave(s *session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sessions--
-	s.seat.shard.remove(s.seat.index)
+	r.shards[s.seat.shard].remove(int(s.seat.index))
 }
 
 // deliver takes a publication from the broker.

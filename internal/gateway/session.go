@@ -3,7 +3,6 @@ package gateway
 import (
 	"errors"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -31,56 +30,56 @@ const (
 // until it puts the flag back: the publisher in a small room, a worker in a large
 // one, or, once the socket takes no more, a goroutine of the session's own. Writers
 // other than that one never block. The reader (read.go) owns core.
+//
+// Most sessions are idle, and of those there are many. So the fields are in an order
+// that leaves no gaps, and moments are Unix nanoseconds.
 type session struct {
 	gateway *Gateway
 	room    *room
 	log     *roomLog
-	deflate bool // log is the compressed one
 	conn    net.Conn
 	raw     syscall.RawConn // the socket; nil for a conn without one
 	fd      uintptr         // the socket's descriptor, used while pinned only; notPlain under TLS and without a socket
 	tls     *tlsConn        // conn, where it is TLS
 	core    *chat.Session
-	opened  time.Time
-	remote  string       // the client, for the log
-	address netip.Prefix // where it counts
+	opened  int64
+	remote  string // the client, for the log and for where it counts
 
+	deflate bool          // log is the compressed one
+	lastly  bool          // the last words were begun; the writer's
 	writing atomic.Uint32 // idle, busy or again
 	pinned  atomic.Bool   // the descriptor is in use by the holder of the writer flag, and must not be closed
-	cursor  cursor
-	part    []byte // of the side buffer or the last words, being written
-	lastly  bool   // the last words were begun
+	stalled atomic.Bool   // the socket takes no more
 
-	// sent is the cursor's position, for those who do not hold the flag.
-	sent atomic.Uint64
-	// stalled is whether the socket takes no more.
-	stalled atomic.Bool
+	cursor cursor
+	part   []byte        // of the side buffer or the last words, being written
+	sent   atomic.Uint64 // the cursor's position, for those who do not hold the flag
 
 	mu   sync.Mutex
 	side []byte // whole frames that go out between those of the log
 
 	ending atomic.Pointer[ending] // set once
-	said   atomic.Bool            // all that is to be written was
-	parted atomic.Bool            // the client sent its close frame
 	closed atomic.Pointer[cause]  // set once, when the conn is to be closed
 	broken atomic.Bool            // and what the client has not read by then is worth nothing
+	said   atomic.Bool            // all that is to be written was
+	parted atomic.Bool            // the client sent its close frame
 
-	heard atomic.Int64 // when the client last sent anything, Unix nanoseconds
+	// Owned by the wheel: its mu guards slot and links, its goroutine the rest.
+	wheelSlot            int16
+	unanswered           uint8 // pings since the client was last heard
+	wheelNext, wheelPrev *session
+	pinged               int64 // when the last ping went out
+
+	heard atomic.Int64 // when the client last sent anything
 
 	light, refused budget // owned by the reader
-
-	// Owned by the wheel: its mu guards the links, its goroutine the rest.
-	wheelNext, wheelPrev *session
-	wheelSlot            int
-	pinged               time.Time // when the last ping went out
-	unanswered           int       // pings since the client was last heard
 
 	seat seat // where the room keeps it; owned by the seat's shard
 }
 
 func newSession(g *Gateway, r *room, core *chat.Session, conn net.Conn) *session {
-	s := &session{gateway: g, room: r, core: core, conn: conn, fd: notPlain, opened: time.Now()}
-	s.heard.Store(s.opened.UnixNano())
+	s := &session{gateway: g, room: r, core: core, conn: conn, fd: notPlain, opened: time.Now().UnixNano()}
+	s.heard.Store(s.opened)
 	if s.tls = tlsOf(conn); s.tls != nil {
 		s.tls.hold()
 	}

@@ -42,7 +42,7 @@ func (w *wheel) schedule(s *session, due time.Time) {
 	}
 	// Rounded up: never before its time.
 	ticks := min(max(int((due.Sub(w.base)+wheelTick-1)/wheelTick), 0), wheelSlots-1)
-	s.wheelSlot = (w.now+ticks)%wheelSlots + 1
+	s.wheelSlot = int16((w.now+ticks)%wheelSlots + 1)
 	head := &w.slots[s.wheelSlot-1]
 	s.wheelNext = *head
 	if *head != nil {
@@ -139,20 +139,20 @@ func (s *session) look(now time.Time) time.Time {
 		return now.Add(closeTimeout)
 	}
 	interval := s.gateway.pingInterval
-	heard := time.Unix(0, s.heard.Load())
-	if !heard.Before(s.pinged) {
+	last := s.heard.Load()
+	if last >= s.pinged {
 		s.unanswered = 0
 	}
-	next := heard.Add(interval)
 	if s.unanswered > 0 {
-		next = s.pinged.Add(interval)
+		last = s.pinged
 	}
+	next := time.Unix(0, last).Add(interval)
 	if !now.Before(next) {
 		if s.unanswered == 2 {
 			s.drop(causeSilent)
 			return now.Add(closeTimeout)
 		}
-		s.pinged = now
+		s.pinged = now.UnixNano()
 		s.unanswered++
 		s.say(pingFrame)
 		next = now.Add(interval)

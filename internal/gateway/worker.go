@@ -24,14 +24,13 @@ type shard struct {
 	taken int // owned by room.mu
 }
 
-// seat is a session's place in a shard.
+// seat is a session's place: one of its room's shards, and where it is in that.
 type seat struct {
-	shard *shard
-	index int
+	shard, index int32
 }
 
-// add seats a session. The room's mu is held.
-func (sh *shard) add(s *session) seat {
+// add seats a session and returns where. The room's mu is held.
+func (sh *shard) add(s *session) (index int) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.taken++
@@ -48,7 +47,7 @@ func (sh *shard) add(s *session) seat {
 	i := sh.free[len(sh.free)-1]
 	sh.free = sh.free[:len(sh.free)-1]
 	sh.seats[i].Store(s)
-	return seat{shard: sh, index: i}
+	return i
 }
 
 // remove empties a seat. The room's mu is held.

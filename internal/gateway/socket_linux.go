@@ -22,27 +22,28 @@ func trySend(fd uintptr, b []byte) (int, error) {
 }
 
 // tryReceive reads what has arrived, 0 bytes at the end of the stream.
-func tryReceive(fd uintptr, b []byte) (int, error) {
+func tryReceive(fd uintptr, b []byte) (int, error) { return receive(fd, b, 0) }
+
+// tryPeek is tryReceive that takes nothing.
+func tryPeek(fd uintptr, b []byte) (int, error) { return receive(fd, b, syscall.MSG_PEEK) }
+
+// readable reports whether a read would not have to wait. It takes nothing.
+func readable(fd uintptr) bool {
+	var b [1]byte
+	_, err := tryPeek(fd, b[:])
+	return err != syscall.EAGAIN
+}
+
+func receive(fd uintptr, b []byte, flags uintptr) (int, error) {
 	for {
 		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
-			syscall.MSG_DONTWAIT, 0, 0)
+			syscall.MSG_DONTWAIT|flags, 0, 0)
 		switch errno {
 		case 0:
 			return int(n), nil
 		case syscall.EINTR:
 		default:
 			return 0, errno
-		}
-	}
-}
-
-// readable reports whether a read would not have to wait. It takes nothing.
-func readable(fd uintptr) bool {
-	var b [1]byte
-	for {
-		_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), 1, syscall.MSG_DONTWAIT|syscall.MSG_PEEK, 0, 0)
-		if errno != syscall.EINTR {
-			return errno != syscall.EAGAIN
 		}
 	}
 }

@@ -178,13 +178,13 @@ func once(ctx context.Context, s scenario, p *peer) (*outcome, error) {
 		return nil, err
 	}
 	defer server.stop()
+	empty := server.memory() // what making tokens leaves behind counts, too
 	target, err := p.target(ctx, server, s.plan)
 	if err != nil {
 		return nil, err
 	}
 	plan := s.plan
 	plan.Binary = p.binary
-	empty := server.memory()
 	var before, after time.Duration
 	o := &outcome{scenario: s.name, peer: p.name}
 	o.report, err = load.Run(ctx, plan, target, load.Watcher{

@@ -2,16 +2,16 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/url"
+	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +21,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/ivschat"
 	"github.com/aws/aws-sdk-go-v2/service/ivschat/types"
 
@@ -33,7 +35,7 @@ type benchCommand struct {
 	Rooms       int           `name:"rooms" default:"1" help:"Rooms, which are made for the run and deleted after it."`
 	Connections int           `name:"connections" default:"100" help:"Connections in all, spread evenly over the rooms."`
 	Rate        float64       `name:"rate" default:"10" help:"Messages a second in each room, at most 100; 0 only connects."`
-	Duration    time.Duration `name:"duration" default:"10s" help:"How long messages are sent."`
+	Duration    time.Duration `name:"duration" default:"10s" help:"How long messages are sent, or connections held."`
 	Ramp        time.Duration `name:"ramp" default:"0s" help:"Over how long connections are opened; 0s is as fast as they come."`
 	Dialers     int           `name:"dialers" default:"64" help:"Connections that are opened at once."`
 	Size        int           `name:"size" default:"100" help:"Bytes of a message's content, 36 to 500."`
@@ -52,14 +54,21 @@ const (
 
 // Validate is called by kong.
 func (b *benchCommand) Validate() error {
-	plan := b.plan()
-	switch {
-	case b.Rate > benchRoomRate:
-		return fmt.Errorf("--rate: a room may have %d messages a second, not %g", benchRoomRate, b.Rate)
-	case b.Size > benchMaxSize:
-		return fmt.Errorf("--size: a message may have %d bytes, not %d", benchMaxSize, b.Size)
+	if _, err := b.messagingURL(); err != nil {
+		return err
 	}
-	return plan.Check()
+	switch {
+	case !(b.Rate >= 0 && b.Rate <= benchRoomRate): // NaN is neither
+		return fmt.Errorf("--rate: must be between 0 and %d messages a second, not %g", benchRoomRate, b.Rate)
+	case b.Size > benchMaxSize:
+		return fmt.Errorf("--size: a message has at most %d bytes, not %d", benchMaxSize, b.Size)
+	}
+	plan := b.plan()
+	var fault *load.PlanError
+	if errors.As(plan.Check(), &fault) {
+		return fmt.Errorf("--%s: %s", strings.ToLower(fault.Field), fault.Problem)
+	}
+	return nil
 }
 
 func (b *benchCommand) plan() load.Plan {
@@ -69,23 +78,24 @@ func (b *benchCommand) plan() load.Plan {
 	}
 }
 
-// errUnwell is that of a run that went through and found fault.
-var errUnwell = errors.New("not every connection was opened, or deliveries were lost or out of order")
-
 // Run puts a load on a server and prints what came of it. A first signal ends the run
-// and gives the report so far.
+// and gives the report so far; a second one ends the command, and leaves the rooms.
 func (b *benchCommand) Run(line *kong.Context) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop)
 	t, err := b.target(ctx)
 	if err != nil {
 		return err
 	}
 	defer t.cleanUp(line.Stderr)
 	progress := newProgress(line.Stderr)
-	progress.say("making %d rooms and %d tokens at %s …", b.Rooms, b.Connections, t.endpoint)
+	progress.say("preparing at %s: rooms, and a token for each connection", b.Endpoint)
 	if err := t.prepare(ctx, b); err != nil {
 		progress.end()
+		if ctx.Err() != nil {
+			return errors.New("stopped before there was anything to report")
+		}
 		return b.hint(err)
 	}
 	report, err := load.Run(ctx, b.plan(), t, load.Watcher{Tick: func(p load.Progress) { progress.tick(b, p) }})
@@ -98,16 +108,48 @@ func (b *benchCommand) Run(line *kong.Context) error {
 	} else {
 		err = report.WriteText(line.Stdout)
 	}
-	if err == nil && !report.Interrupted && (report.Handshakes.Count < report.Connections || report.Lost+report.OutOfOrder+report.Disagreeing > 0) {
-		err = errUnwell
+	if err != nil {
+		return err
 	}
-	return err
+	return verdict(report)
+}
+
+// verdict is an error when a run that went through found fault.
+func verdict(r *load.Report) error {
+	if r.Interrupted {
+		return nil
+	}
+	sum := func(counts map[string]int) (n int) {
+		for _, count := range counts {
+			n += count
+		}
+		return n
+	}
+	var faults []string
+	for _, fault := range []struct {
+		n    int
+		what string
+	}{
+		{sum(r.HandshakesFailed), "connections not opened"},
+		{sum(r.ConnectionsEnded), "connections ended"},
+		{sum(r.Refused), "messages refused"},
+		{r.Lost, "deliveries lost"},
+		{r.OutOfOrder, "deliveries out of order"},
+		{r.Disagreeing, "connections with an order of their own"},
+	} {
+		if fault.n > 0 {
+			faults = append(faults, fmt.Sprintf("%d %s", fault.n, fault.what))
+		}
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return fmt.Errorf("not all went well: %s", strings.Join(faults, ", "))
 }
 
 // benchTarget is a server that speaks the Amazon IVS Chat API.
 type benchTarget struct {
 	client    *ivschat.Client
-	endpoint  string
 	messaging string
 	rooms     []string
 	tokens    []string // of each connection
@@ -122,14 +164,15 @@ func (b *benchCommand) target(ctx context.Context) (*benchTarget, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &benchTarget{client: client, endpoint: cmp.Or(b.Endpoint, "AWS"), messaging: messaging}, nil
+	return &benchTarget{client: client, messaging: messaging}, nil
 }
 
 // prepare makes the rooms and a token for each connection.
 func (t *benchTarget) prepare(ctx context.Context, b *benchCommand) error {
 	t.rooms = make([]string, b.Rooms)
 	err := each(ctx, b.Rooms, func(ctx context.Context, i int) error {
-		out, err := t.client.CreateRoom(ctx, &ivschat.CreateRoomInput{
+		// A room whose making is cancelled may be there, and nobody would know it.
+		out, err := t.client.CreateRoom(context.WithoutCancel(ctx), &ivschat.CreateRoomInput{
 			Name:                        aws.String(fmt.Sprintf("parlor-bench-%d", i)),
 			MaximumMessageRatePerSecond: aws.Int32(int32(min(benchRoomRate, max(10, 2*b.Rate)))),
 			MaximumMessageLength:        aws.Int32(benchMaxSize),
@@ -164,7 +207,7 @@ func each(ctx context.Context, n int, f func(ctx context.Context, i int) error) 
 	for range min(n, 32) {
 		calls.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				if err := f(ctx, i); err != nil {
+				if err := unhurried(ctx, func() error { return f(ctx, i) }); err != nil {
 					cancel(err)
 				}
 			}
@@ -174,19 +217,40 @@ func each(ctx context.Context, n int, f func(ctx context.Context, i int) error) 
 	return context.Cause(ctx)
 }
 
+// unhurried calls f again when the API has been asked too often, as Amazon's quotas
+// soon have it, for a minute at most.
+func unhurried(ctx context.Context, f func() error) error {
+	throttles := retry.IsErrorThrottles(retry.DefaultThrottles)
+	for deadline := time.Now().Add(time.Minute); ; {
+		err := f()
+		if !throttles.IsErrorThrottle(err).Bool() || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Second):
+		}
+	}
+}
+
 // cleanUp deletes the rooms. It does so after an interrupt, too.
 func (t *benchTarget) cleanUp(stderr io.Writer) {
-	ctx, cancel := context.WithTimeout(context.Background(), benchPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), benchPatience+time.Duration(len(t.rooms))*time.Second/5) // Amazon's quota is 10 a second
 	defer cancel()
-	err := each(ctx, len(t.rooms), func(ctx context.Context, i int) error {
-		if t.rooms[i] == "" {
-			return nil
-		}
-		_, err := t.client.DeleteRoom(ctx, &ivschat.DeleteRoomInput{Identifier: &t.rooms[i]})
-		return err
+	made := slices.DeleteFunc(t.rooms, func(arn string) bool { return arn == "" })
+	left := make([]error, len(made)) // why it is
+	each(ctx, len(made), func(ctx context.Context, i int) error {
+		left[i] = unhurried(ctx, func() error {
+			_, err := t.client.DeleteRoom(ctx, &ivschat.DeleteRoomInput{Identifier: &made[i]})
+			return err
+		})
+		return nil // one that cannot be deleted keeps no other
 	})
-	if err != nil {
-		fmt.Fprintf(stderr, "parlor: rooms of this run, named parlor-bench-…, are left: %v\n", err)
+	for i, err := range left {
+		if err != nil {
+			fmt.Fprintf(stderr, "parlor: room %s is left: %v\n", made[i], err)
+		}
 	}
 }
 
@@ -217,19 +281,24 @@ func (t *benchTarget) Refusal(frame []byte) (code string, refused bool) {
 }
 
 // progress is the line that says how a run goes. On a terminal it is one line that
-// changes, elsewhere a line every few seconds.
+// changes, and is cut where the terminal ends; elsewhere a line every few seconds.
 type progress struct {
 	w        io.Writer
 	terminal bool
-	width    int
 	ticks    int
 }
+
+const (
+	newLine = "\r\x1b[K" // clears this one
+	noWrap  = "\x1b[?7l" // what is too long for the line is cut
+	wrap    = "\x1b[?7h"
+)
 
 func newProgress(w io.Writer) *progress {
 	p := &progress{w: w}
 	if f, ok := w.(*os.File); ok {
 		info, err := f.Stat()
-		p.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
+		p.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
 	}
 	return p
 }
@@ -240,15 +309,14 @@ func (p *progress) say(format string, args ...any) {
 		fmt.Fprintln(p.w, text)
 		return
 	}
-	fmt.Fprintf(p.w, "\r%-*s", p.width, text)
-	p.width = len(text)
+	fmt.Fprint(p.w, newLine+noWrap+text+wrap)
 }
 
 // quietTicks is how many seconds pass between lines where nobody watches.
 const quietTicks = 5
 
 func (p *progress) tick(b *benchCommand, now load.Progress) {
-	if p.ticks++; !p.terminal && p.ticks%quietTicks != 0 {
+	if p.ticks++; !p.terminal && p.ticks%quietTicks != 1 {
 		return
 	}
 	var trouble strings.Builder
@@ -261,18 +329,23 @@ func (p *progress) tick(b *benchCommand, now load.Progress) {
 		}
 	}
 	elapsed := now.Elapsed.Round(time.Second)
-	if !now.Sending {
-		p.say("connecting %v: %d of %d%s", elapsed, now.Connections, b.Connections, &trouble)
-		return
+	switch {
+	case !now.Sending:
+		p.say("connecting %v: %d of %d connections%s", elapsed, now.Connections, b.Connections, &trouble)
+	case b.Rate == 0:
+		p.say("%v of %v: %d connections%s", elapsed, b.Duration, now.Connections, &trouble)
+	case now.Elapsed > b.Duration:
+		p.say("waiting for what is late: %d messages, %d deliveries%s", now.Sent, now.Deliveries, &trouble)
+	default:
+		p.say("%v of %v: %d connections, %d messages%s, %.0f deliveries/s, p50 %v, p99 %v", elapsed, b.Duration, now.Connections, now.Sent,
+			&trouble, now.PerSecond, load.Milliseconds(now.P50), load.Milliseconds(now.P99))
 	}
-	p.say("%v of %v: %d connections, %d messages, %.0f deliveries/s, p50 %.1f ms, p99 %.1f ms%s", elapsed, b.Duration, now.Connections, now.Sent,
-		now.PerSecond, now.P50.Seconds()*1000, now.P99.Seconds()*1000, &trouble)
 }
 
 // end leaves the line for what follows.
 func (p *progress) end() {
-	if p.terminal && p.width > 0 {
-		fmt.Fprintf(p.w, "\r%*s\r", p.width, "")
+	if p.terminal {
+		fmt.Fprint(p.w, newLine)
 	}
 }
 
@@ -282,14 +355,9 @@ func (b *benchCommand) hint(err error) error {
 	if errors.As(err, &op) && op.Op == "dial" {
 		return &hintedError{err, "Is a server running there? parlor dev starts one at http://127.0.0.1:4870; --endpoint names another."}
 	}
-	return err
-}
-
-// parseEndpoint reads the URL of an API.
-func parseEndpoint(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("%q is not a URL like http://127.0.0.1:4870", text)
+	var answer *awshttp.ResponseError
+	if errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusForbidden {
+		return &hintedError{err, keyHint}
 	}
-	return u, nil
+	return err
 }

@@ -4,10 +4,17 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -39,6 +46,8 @@ func TestMain(m *testing.M) {
 //	call [-keys FILE] STATUS URL OPERATION [JSON]  a call of the control plane, signed with
 //	                           the first key of the file, else hardly; prints the body
 //	hold URL                   begin a request and never finish it
+//	number FILE NAME WANT      a number of a JSON file, named like "a.b"
+//	certificate CERT KEY       make files for TLS at 127.0.0.1
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -55,6 +64,9 @@ func TestScripts(t *testing.T) {
 			"get":   get,
 			"call":  call,
 			"hold":  hold,
+
+			"number":      number,
+			"certificate": certificate,
 		},
 	})
 }
@@ -250,6 +262,39 @@ func hold(ts *testscript.TestScript, neg bool, args []string) {
 	if !strings.Contains(line, "100 Continue") {
 		ts.Fatalf("got %q, want 100 Continue", line)
 	}
+}
+
+func number(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: number FILE NAME WANT")
+	}
+	var at any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &at))
+	for name := range strings.SplitSeq(args[1], ".") {
+		object, _ := at.(map[string]any)
+		at = object[name]
+	}
+	if got := fmt.Sprint(at); got != args[2] {
+		ts.Fatalf("%s: got %s, want %s", args[1], got, args[2])
+	}
+}
+
+func certificate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: certificate CERT KEY")
+	}
+	secret, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, secret.Public(), secret)
+	ts.Check(err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(secret)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600))
 }
 
 // BenchmarkStart measures from exec to the first answer of /healthz.

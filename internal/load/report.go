@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -247,7 +248,7 @@ func (p *Report) WriteText(w io.Writer) error {
 		fmt.Fprintln(&b, "Stopped early: this is what there was by then.")
 	}
 	row("connections", "%s of %s open, in %s; opened in %.2f s (%s/s)", grouped(p.Handshakes.Count), grouped(p.Connections),
-		plural(p.Rooms, "room"), p.HandshakeSeconds, grouped(int(p.HandshakesPerSecond)))
+		plural(p.Rooms, "room"), p.HandshakeSeconds, grouped(int(math.Round(p.HandshakesPerSecond))))
 	row("handshake", "%s", p.Handshakes)
 	reasons(&b, "not opened", p.HandshakesFailed)
 	reasons(&b, "ended", p.ConnectionsEnded)
@@ -261,7 +262,7 @@ func (p *Report) WriteText(w io.Writer) error {
 		if p.Interrupted { // some were under way
 			lost = ""
 		}
-		row("deliveries", "%s (%s/s), %s%s out of order", grouped(p.Deliveries), grouped(int(p.DeliveriesPerSecond)), lost,
+		row("deliveries", "%s (%s/s), %s%s out of order", grouped(p.Deliveries), grouped(int(math.Round(p.DeliveriesPerSecond))), lost,
 			grouped(p.OutOfOrder))
 		if p.Disagreeing > 0 {
 			row("order", "%s saw another order than the others", plural(p.Disagreeing, "connection"))
@@ -310,7 +311,7 @@ func (p *Report) writeHistogram(b *strings.Builder) {
 		if bar.Count > 0 {
 			width = max(width, 1)
 		}
-		fmt.Fprintf(b, "  up to %9s %6.2f%% %s\n", fmt.Sprintf("%g ms", bar.UpTo.float()), share, strings.Repeat("#", width))
+		fmt.Fprintln(b, strings.TrimRight(fmt.Sprintf("  up to %9s %6.2f%% %s", fmt.Sprintf("%g ms", bar.UpTo.float()), share, strings.Repeat("#", width)), " "))
 	}
 }
 

@@ -50,6 +50,9 @@ const (
 	benchSenderRate = 8
 	benchPatience   = 10 * time.Second
 	benchMaxSize    = 500
+
+	// How long an interrupt waits for the rooms that are being made.
+	interruptPatience = 2 * time.Second
 )
 
 // Validate is called by kong.
@@ -170,9 +173,12 @@ func (b *benchCommand) target(ctx context.Context) (*benchTarget, error) {
 // prepare makes the rooms and a token for each connection.
 func (t *benchTarget) prepare(ctx context.Context, b *benchCommand) error {
 	t.rooms = make([]string, b.Rooms)
-	err := each(ctx, b.Rooms, func(ctx context.Context, i int) error {
-		// A room whose making is cancelled may be there, and nobody would know it.
-		out, err := t.client.CreateRoom(context.WithoutCancel(ctx), &ivschat.CreateRoomInput{
+	// A room whose making is cancelled may be there, and nobody would know it.
+	making, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	context.AfterFunc(ctx, func() { time.AfterFunc(interruptPatience, cancel) })
+	err := each(ctx, b.Rooms, func(_ context.Context, i int) error {
+		out, err := t.client.CreateRoom(making, &ivschat.CreateRoomInput{
 			Name:                        aws.String(fmt.Sprintf("parlor-bench-%d", i)),
 			MaximumMessageRatePerSecond: aws.Int32(int32(min(benchRoomRate, max(10, 2*b.Rate)))),
 			MaximumMessageLength:        aws.Int32(benchMaxSize),
@@ -337,8 +343,9 @@ func (p *progress) tick(b *benchCommand, now load.Progress) {
 	case now.Elapsed > b.Duration:
 		p.say("waiting for what is late: %d messages, %d deliveries%s", now.Sent, now.Deliveries, &trouble)
 	default:
-		p.say("%v of %v: %d connections, %d messages%s, %.0f deliveries/s, p50 %v, p99 %v", elapsed, b.Duration, now.Connections, now.Sent,
-			&trouble, now.PerSecond, load.Milliseconds(now.P50), load.Milliseconds(now.P99))
+		// 80 columns hold ten thousand connections.
+		p.say("%v of %v: %d connections%s, %.0f deliveries/s, p50 %v, p99 %v", elapsed, b.Duration, now.Connections, &trouble,
+			now.PerSecond, load.Milliseconds(now.P50), load.Milliseconds(now.P99))
 	}
 }
 
@@ -352,7 +359,8 @@ func (p *progress) end() {
 // hint adds to an error what can be done about it.
 func (b *benchCommand) hint(err error) error {
 	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
+	var late net.Error
+	if errors.As(err, &op) && op.Op == "dial" || errors.As(err, &late) && late.Timeout() {
 		return &hintedError{err, "Is a server running there? parlor dev starts one at http://127.0.0.1:4870; --endpoint names another."}
 	}
 	var answer *awshttp.ResponseError

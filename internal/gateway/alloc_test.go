@@ -13,7 +13,6 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/gobwas/ws"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"parlor/internal/chat"
@@ -127,47 +126,6 @@ func TestSessionsAreSmall(t *testing.T) {
 	}
 	if got := unsafe.Sizeof(chat.Session{}); got > 96 {
 		t.Errorf("chat.Session: got %d bytes, want at most 96", got)
-	}
-}
-
-// TestLoadWatchersStackStaysSmall has clients that only watch answer pings: their
-// sessions' goroutines keep the smallest stack there is. It is among the load tests
-// since the race detector needs more of it.
-func TestLoadWatchersStackStaysSmall(t *testing.T) {
-	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		t.Skip("the race detector needs more of the stack")
-	}
-	if runtime.GOOS != "linux" {
-		t.Skip("elsewhere every session waits with more of the stack")
-	}
-	const sessions, pings = 300, 3
-	n := startNode(t, nodeOptions{})
-	room := n.room(chat.RoomSpec{})
-	var clients []*rawClient
-	for range sessions {
-		clients = append(clients, n.connectRaw(room.ARN, "u"))
-	}
-	stacks := func() uint64 {
-		var m runtime.MemStats
-		runtime.GC() // what ended gives its stack back
-		runtime.ReadMemStats(&m)
-		return m.StackInuse
-	}
-	before := stacks()
-	for range pings {
-		since := time.Now().UnixNano()
-		for _, c := range clients {
-			c.write(ws.MustCompileFrame(ws.MaskFrame(ws.NewPongFrame(nil))))
-		}
-		n.gateway.rooms[room.ARN].each(func(s *session) {
-			for s.heard.Load() < since {
-				runtime.Gosched()
-			}
-		})
-	}
-	// A stack that grew would be 2 KB larger at least.
-	if grown := int(stacks()) - int(before); grown > sessions*256 {
-		t.Errorf("got stacks that grew by %d bytes a session, want none", grown/sessions)
 	}
 }
 

@@ -17,8 +17,10 @@
 //     its own: the log (slow), the side buffer (unread).
 //   - A request is carried out only while its session is live, and is then answered on
 //     its connection: by its publication or by an ERROR.
-//   - Locks are taken in the order Gateway.mu, room.mu, shard.mu, wheel.mu; session.mu
-//     and worker.mu are taken last. None is held across I/O, a log call or a call
+//   - A session is read by its goroutine, or is parked in the lot and looked at by the
+//     lot's; whoever takes it from there starts the former.
+//   - Locks are taken in the order Gateway.mu, room.mu, shard.mu, wheel.mu; session.mu,
+//     worker.mu and lot.mu are taken last. None is held across I/O, a log call or a call
 //     into another package.
 package gateway
 
@@ -67,6 +69,7 @@ type Gateway struct {
 	addresses    *addresses
 
 	wheel   *wheel
+	lot     lot
 	workers []*worker
 	inline  int // inlineSessions, but for tests
 	// running counts users of rooms (handshakes, then sessions), and goroutines that
@@ -112,6 +115,7 @@ func New(c Config) *Gateway {
 			connections: c.ConnectionsPerAddress, handshakes: c.HandshakesPerAddress, open: map[netip.Prefix]int{},
 		},
 		wheel: &wheel{base: time.Now()},
+		lot:   newLot(),
 		held:  make(chan struct{}, maxHeldHandshakes),
 		ended: make(chan struct{}),
 		rooms: map[chat.ARN]*room{},
@@ -126,6 +130,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 	defer stop()
 	var own sync.WaitGroup
 	own.Go(func() { g.wheel.run(ctx) })
+	own.Go(func() {
+		if err := g.lot.run(ctx); err != nil {
+			g.logger.Warn("idle sessions have a goroutine each", "error", err)
+		}
+	})
 	for _, w := range g.workers {
 		own.Go(func() { w.run(ctx) })
 	}

@@ -99,7 +99,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (status int, mes
 	conn.SetWriteDeadline(time.Time{})
 	g.metrics.connections.Inc()
 	s.write(&g.metrics.deliveries, false) // puts the writer flag back
-	go s.run(pipelined)                   // counted since it entered the room
+	if len(pipelined) > 0 || !g.lot.park(s) {
+		go s.serve(pipelined) // counted since it entered the room
+	}
 	return http.StatusSwitchingProtocols, ""
 }
 

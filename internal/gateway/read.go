@@ -27,38 +27,34 @@ const (
 	readBuffer = 4 << 10
 )
 
-// run is the session's goroutine. Most sessions only watch: until the client sends
-// something other than the answers to our pings it waits here, where so little of the
-// stack is in use that it stays as small as stacks are.
-func (s *session) run(pipelined []byte) {
-	if s.raw != nil && s.tls == nil && len(pipelined) == 0 {
-		for s.raw.Read(readable) == nil && s.takePong() { // an error is that of the next read, too
-		}
-	}
-	s.serve(pipelined)
-}
-
-// takePong takes a pong that answers a ping of ours from the socket, as read would. It
-// reports false when something else is next, or the client is not to be borne.
-func (s *session) takePong() bool {
-	taken := false
+// onlyPongs takes what a client that only watches sends, the answers to our pings, from
+// the socket as read would. It reports false when there is something else, or the
+// client is not to be borne. It is for a session that nobody reads.
+func (s *session) onlyPongs() bool {
+	only := false
 	err := s.raw.Read(func(fd uintptr) bool {
 		var b [ws.MinHeaderSize + 4]byte // with a mask; our pings are empty
-		n, _ := tryPeek(fd, b[:])
-		if n == len(b) && b[0] == 0x80|byte(ws.OpPong) && b[1] == 0x80 {
-			s.heard.Store(time.Now().UnixNano())
-			if s.light.spend(s.heard.Load(), lightPerSecond, 1) {
-				tryReceive(fd, b[:])
-				taken = true
+		for {
+			n, err := tryPeek(fd, b[:])
+			if err == syscall.EAGAIN {
+				only = true
+				return true
 			}
+			if n < len(b) || b[0] != 0x80|byte(ws.OpPong) || b[1] != 0x80 {
+				return true
+			}
+			s.heard.Store(time.Now().UnixNano())
+			if !s.light.spend(s.heard.Load(), lightPerSecond, 1) {
+				return true
+			}
+			tryReceive(fd, b[:])
 		}
-		return true
 	})
-	return err == nil && taken
+	return err == nil && only
 }
 
 // serve reads what the client sends until the connection is closed, and then takes the
-// session apart.
+// session apart. It is the goroutine of a session that is not parked.
 func (s *session) serve(pipelined []byte) {
 	g := s.gateway
 	defer g.leave(s.room)

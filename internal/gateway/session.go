@@ -29,7 +29,8 @@ const (
 // Whoever moves writing from idle holds the writer flag, and owns cursor and part
 // until it puts the flag back: the publisher in a small room, a worker in a large
 // one, or, once the socket takes no more, a goroutine of the session's own. Writers
-// other than that one never block. The reader (read.go) owns core.
+// other than that one never block. The reader (read.go) owns core, or the lot does while
+// the session is parked there.
 //
 // Most sessions are idle, and of those there are many. So the fields are in an order
 // that leaves no gaps, and moments are Unix nanoseconds.
@@ -166,6 +167,9 @@ func (s *session) shut() {
 		tcp.SetLinger(0)
 	}
 	s.socket().Close()
+	if s.gateway.lot.take(s) {
+		go s.serve(nil) // which takes it apart
+	}
 }
 
 // pin keeps the descriptor from being closed until unpin, unless the session is closed

@@ -27,13 +27,6 @@ func tryReceive(fd uintptr, b []byte) (int, error) { return receive(fd, b, 0) }
 // tryPeek is tryReceive that takes nothing.
 func tryPeek(fd uintptr, b []byte) (int, error) { return receive(fd, b, syscall.MSG_PEEK) }
 
-// readable reports whether a read would not have to wait. It takes nothing.
-func readable(fd uintptr) bool {
-	var b [1]byte
-	_, err := tryPeek(fd, b[:])
-	return err != syscall.EAGAIN
-}
-
 func receive(fd uintptr, b []byte, flags uintptr) (int, error) {
 	for {
 		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),

@@ -24,8 +24,5 @@ func tryReceive(fd uintptr, b []byte) (int, error) {
 	}
 }
 
-// readable is for Linux; here every session waits with a buffer's worth more of stack.
-func readable(uintptr) bool { return true }
-
-// tryPeek is for Linux too.
+// tryPeek is for Linux.
 func tryPeek(uintptr, []byte) (int, error) { return 0, nil }

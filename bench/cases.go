@@ -168,7 +168,7 @@ func stalledReaders(ctx context.Context, c *caseRunner) ([][]string, error) {
 		plan.Size, plan.Stalled = 480, stalled
 		var before, after float64
 		dropped := ""
-		r, err := c.at(ctx, s, plan, load.Watcher{Opened: func() { before = s.memory() }, Sent: func() {
+		r, err := c.at(ctx, s, plan, load.Watcher{Opened: func() { before = s.memory() }, Heard: func() {
 			after = s.memory()
 			dropped = s.metric(`parlor_sessions_ended_total{cause="slow"}`)
 		}})

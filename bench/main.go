@@ -189,7 +189,7 @@ func once(ctx context.Context, s scenario, p *peer) (*outcome, error) {
 	o := &outcome{scenario: s.name, peer: p.name}
 	o.report, err = load.Run(ctx, plan, target, load.Watcher{
 		Opened: func() { before = server.cpu() },
-		Sent: func() {
+		Heard: func() {
 			after = server.cpu()
 			o.memory = (server.memory() - empty) / float64(plan.Connections)
 		},

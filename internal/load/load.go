@@ -128,6 +128,7 @@ func (p *Plan) isStalled(i int) bool { return i/p.Rooms >= p.reading(i%p.Rooms) 
 type Watcher struct {
 	Opened func()         // all connections are open; the sending begins
 	Sent   func()         // the sending is over
+	Heard  func()         // the last message was heard, or waited for in vain; all connections are still open
 	Tick   func(Progress) // every second
 }
 
@@ -210,6 +211,9 @@ func Run(ctx context.Context, plan Plan, target Target, watch Watcher) (*Report,
 		watch.Sent()
 	}
 	r.await(ctx)
+	if watch.Heard != nil {
+		watch.Heard()
+	}
 	interrupted := ctx.Err() != nil
 	r.close()
 	stopTicking()

@@ -394,12 +394,13 @@ func TestProgress(t *testing.T) {
 	r, err := load.Run(t.Context(), plan(func(p *load.Plan) { p.Duration = 1200 * time.Millisecond }), target{s.URL}, load.Watcher{
 		Opened: func() { order = append(order, "opened") },
 		Sent:   func() { order = append(order, "sent") },
+		Heard:  func() { order = append(order, "heard") },
 		Tick:   func(p load.Progress) { last = p },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(order, []string{"opened", "sent"}); d != "" {
+	if d := cmp.Diff(order, []string{"opened", "sent", "heard"}); d != "" {
 		t.Errorf("-got +want:\n%s", d)
 	}
 	if last.Connections != 10 || last.Sent > r.Sent || last.Deliveries > r.Deliveries || last.Failed+last.Broken+last.Refused != 0 {

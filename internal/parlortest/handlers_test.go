@@ -208,6 +208,13 @@ func (h *handlers) serveLambda(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// sign is the signature that a webhook's request should have.
+func (h *handlers) sign(timestamp string, payload []byte) string {
+	mac := hmac.New(sha256.New, []byte(h.secret))
+	mac.Write([]byte(timestamp + "." + string(payload)))
+	return "v1=" + hex.EncodeToString(mac.Sum(nil))
+}
+
 // serveWebhook is an endpoint that stands for functions. It believes nobody.
 func (h *handlers) serveWebhook(w http.ResponseWriter, r *http.Request) {
 	payload, err := io.ReadAll(r.Body)
@@ -215,9 +222,7 @@ func (h *handlers) serveWebhook(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	timestamp := r.Header.Get("Parlor-Timestamp")
-	mac := hmac.New(sha256.New, []byte(h.secret))
-	mac.Write([]byte(timestamp + "." + string(payload)))
-	if got, want := r.Header.Get("Parlor-Signature"), "v1="+hex.EncodeToString(mac.Sum(nil)); got != want {
+	if got, want := r.Header.Get("Parlor-Signature"), h.sign(timestamp, payload); got != want {
 		h.t.Errorf("Parlor-Signature: got %q, want %q", got, want)
 	}
 	if seconds, err := strconv.ParseInt(timestamp, 10, 64); err != nil || time.Since(time.Unix(seconds, 0)).Abs() > time.Minute {

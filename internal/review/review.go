@@ -25,8 +25,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"parlor/internal/chat"
@@ -74,12 +72,7 @@ type Reviewer struct {
 // first needed.
 func New(c Config) *Reviewer {
 	return &Reviewer{webhooks: c.Webhooks, secret: c.Secret, verify: c.Verify, logger: c.Logger, metrics: newMetrics(c.Metrics),
-		lambda: &lambdas{load: loadAWS}, handlers: map[string]*handler{}}
-}
-
-// loadAWS reads the configuration of AWS's SDKs. One attempt is all there is time for.
-func loadAWS(ctx context.Context) (aws.Config, error) {
-	return config.LoadDefaultConfig(ctx, config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }), config.WithDefaultRegion("us-east-1"))
+		lambda: &lambdas{}, handlers: map[string]*handler{}}
 }
 
 // handler is what is known of one handler.
@@ -89,14 +82,15 @@ type handler struct {
 	call  func(ctx context.Context, payload []byte) ([]byte, error)
 	under chan struct{} // a place for each question under way
 
+	used time.Time // last; owned by Reviewer.mu
+
 	mu      sync.Mutex
 	breaker breaker
-	used    time.Time // last
 	said    time.Time // when the log last said that it fails
 }
 
-// maxHandlers bounds the handlers that are remembered, and those that have metrics of
-// their own.
+// maxHandlers bounds the handlers that are remembered while no question is under way
+// at them, and those that have metrics of their own.
 const maxHandlers = 1000
 
 // handler returns the handler of an ARN.
@@ -106,7 +100,7 @@ func (r *Reviewer) handler(uri string, now time.Time) *handler {
 	h := r.handlers[uri]
 	if h == nil {
 		if len(r.handlers) >= maxHandlers {
-			r.forgetIdle(now)
+			r.forget(now)
 		}
 		h = &handler{uri: uri, label: r.metrics.label(uri), under: make(chan struct{}, maxUnderWay)}
 		if url, ok := r.webhooks[uri]; ok {
@@ -120,12 +114,22 @@ func (r *Reviewer) handler(uri string, now time.Time) *handler {
 	return h
 }
 
-// forgetIdle forgets handlers that were not asked for a minute. r.mu is held.
-func (r *Reviewer) forgetIdle(now time.Time) {
+// forget makes room for a handler: those go that were not asked for a minute, or else
+// the one that was asked the longest ago. One with questions under way stays: they are
+// bounded by its places. r.mu is held.
+func (r *Reviewer) forget(now time.Time) {
+	var oldest *handler
 	for uri, h := range r.handlers {
-		if now.Sub(h.used) > time.Minute {
+		switch {
+		case len(h.under) > 0:
+		case now.Sub(h.used) > time.Minute:
 			delete(r.handlers, uri)
+		case oldest == nil || h.used.Before(oldest.used):
+			oldest = h
 		}
+	}
+	if oldest != nil && len(r.handlers) >= maxHandlers {
+		delete(r.handlers, oldest.uri)
 	}
 }
 
@@ -159,26 +163,30 @@ func (r *Reviewer) Review(ctx context.Context, uri string, payload []byte, usabl
 func (r *Reviewer) ask(ctx context.Context, h *handler, payload []byte, usable func(*chat.Verdict) error) (chat.Verdict, error) {
 	begun := time.Now()
 	h.mu.Lock()
-	rests := !h.breaker.allow(begun)
+	may, trial := h.breaker.allow(begun)
 	h.mu.Unlock()
-	if rests {
+	if !may {
 		return chat.Verdict{}, &failure{whyResting, errors.New("it did not answer before")}
 	}
 	select {
 	case h.under <- struct{}{}:
 	default:
+		h.mu.Lock()
+		h.breaker.withdraw(trial)
+		h.mu.Unlock()
 		return chat.Verdict{}, &failure{whyFull, fmt.Errorf("%d questions are under way", maxUnderWay)}
 	}
 	answer, err := r.wait(ctx, h, payload)
+	gone := ctx.Err()
 	h.mu.Lock()
-	if ctx.Err() != nil {
-		h.breaker.trying = false // it says nothing about the handler
+	if gone != nil {
+		h.breaker.withdraw(trial) // it says nothing about the handler
 	} else {
-		h.breaker.heard(time.Now(), silent(err))
+		h.breaker.heard(time.Now(), trial, silent(err))
 	}
 	h.mu.Unlock()
-	if ctx.Err() != nil {
-		return chat.Verdict{}, ctx.Err()
+	if gone != nil {
+		return chat.Verdict{}, gone
 	}
 	if err == nil {
 		r.metrics.seconds.Observe(time.Since(begun).Seconds())
@@ -284,29 +292,37 @@ const (
 	restTime = time.Second - Timeout
 )
 
-// allow reports whether a question may be asked now.
-func (b *breaker) allow(now time.Time) bool {
+// allow reports whether a question may be asked now, and whether it is the one after a
+// rest. heard or withdraw must follow.
+func (b *breaker) allow(now time.Time) (may, trial bool) {
 	switch {
 	case b.until.IsZero():
-		return true
+		return true, false
 	case b.trying || now.Before(b.until):
-		return false
+		return false, false
 	}
 	b.trying = true
-	return true
+	return true, true
 }
 
-// heard takes note of how a question ended.
-func (b *breaker) heard(now time.Time, silent bool) {
-	if !silent {
+// withdraw takes note of a question that was not asked, or to its end.
+func (b *breaker) withdraw(trial bool) {
+	if trial {
+		b.trying = false
+	}
+}
+
+// heard takes note of how a question ended. A silence that began before a rest neither
+// prolongs it nor speaks for the trial.
+func (b *breaker) heard(now time.Time, trial, silent bool) {
+	switch {
+	case !silent:
 		*b = breaker{}
-		return
-	}
-	b.silences++
-	if resting := !b.until.IsZero() && !b.trying; resting { // it was asked before that
-		return
-	}
-	if b.silences >= silencesToRest {
+	case b.until.IsZero():
+		if b.silences++; b.silences >= silencesToRest {
+			b.until = now.Add(restTime)
+		}
+	case trial && b.trying:
 		b.until, b.trying = now.Add(restTime), false
 	}
 }

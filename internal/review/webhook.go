@@ -6,8 +6,11 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 )
@@ -36,14 +39,23 @@ type webhook struct {
 	secret []byte
 }
 
-// hooks is the client of all webhooks. It follows no redirects: a question goes where
-// it was meant to go.
+// connectTimeout is how long a connection to a handler may take to come about. A
+// question does not wait for it that long, but the next may use it.
+const connectTimeout = 2 * time.Second
+
+// hooks is the client of all webhooks. A question goes where it was meant to go, and
+// nowhere else.
 var hooks = &http.Client{
 	Transport: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: maxUnderWay, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true,
+		DialContext: (&net.Dialer{Timeout: connectTimeout}).DialContext, TLSHandshakeTimeout: connectTimeout,
+		MaxResponseHeaderBytes: maxAnswer,
 	},
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	CheckRedirect: stay,
 }
+
+// stay follows no redirect.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 func (h *webhook) call(ctx context.Context, payload []byte) ([]byte, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url, bytes.NewReader(payload))
@@ -56,15 +68,15 @@ func (h *webhook) call(ctx context.Context, payload []byte) ([]byte, error) {
 	r.Header.Set(HeaderSignature, Sign(h.secret, timestamp, payload))
 	response, err := hooks.Do(r)
 	if err != nil {
+		if of := (*url.Error)(nil); errors.As(err, &of) {
+			err = of.Err // the URL may have a secret in its query
+		}
 		return nil, err
 	}
 	defer response.Body.Close()
-	answer, err := readAll(response.Body)
-	if err != nil {
-		return nil, err
-	}
+	answer, err := readAll(response.Body) // all, for the sake of the connection
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the webhook answered %s", response.Status)
+		return nil, fmt.Errorf("the webhook answered with status %d", response.StatusCode)
 	}
-	return answer, nil
+	return answer, err
 }

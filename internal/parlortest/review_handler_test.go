@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -155,5 +156,33 @@ func TestReviewIPBehindProxy(t *testing.T) {
 				t.Errorf("%s: got Ip %q, want %s once", tc.name, got, tc.want)
 			}
 		}
+	}
+}
+
+// TestReviewWithoutCredentials: a server that cannot ask AWS Lambda at all lets the
+// fallback decide, at once, and its log says what is missing.
+func TestReviewWithoutCredentials(t *testing.T) {
+	t.Parallel()
+	h := newHandlers(t, map[string]review{"echo": as("", errEcho)})
+	server, _ := run(t, filepath.Join(t.TempDir(), "data"), h.known(), func(c *exec.Cmd) {
+		c.Env = slices.DeleteFunc(c.Env, func(v string) bool {
+			return strings.HasPrefix(v, "AWS_ACCESS_KEY_ID=") || strings.HasPrefix(v, "AWS_SECRET_ACCESS_KEY=")
+		})
+	})
+	client, _ := server.client(t)
+	uri := functionARN("echo")
+	m, err := join(newAPI(t, server.address), server.address, reviewedRoom(t, client, uri), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.conn.Close()
+	for range 3 {
+		m.say(t)
+	}
+	if got := metrics(t, server.address)[`parlor_review_invocation_errors_total{reason="error",uri="`+uri+`"}`]; got != 3 || len(h.questions(uri)) != 0 {
+		t.Errorf("got %v errors and %d questions, want 3 and none", got, len(h.questions(uri)))
+	}
+	if said := server.output(); strings.Count(said, "a review handler gave no usable answer") != 1 || !strings.Contains(said, "get credentials") {
+		t.Errorf("the log says:\n%s", said)
 	}
 }

@@ -234,6 +234,8 @@ func (b *recordingBroker) Publish(_ context.Context, pub *chat.Publication, _ in
 	return nil
 }
 
+func (b *recordingBroker) Admit(context.Context, chat.ARN, int) error { return b.err }
+
 func (b *recordingBroker) Subscribe(context.Context, chat.ARN) (chat.Position, func(), error) {
 	return chat.Position{}, nil, errors.New("no sessions here")
 }

@@ -55,24 +55,46 @@ func (l *Local) Publish(ctx context.Context, pub *chat.Publication, rate int) er
 	return err
 }
 
+// Admit implements [chat.Broker].
+func (l *Local) Admit(ctx context.Context, room chat.ARN, rate int) error {
+	if err := ctx.Err(); err != nil || rate == 0 {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, err := l.take(room, rate)
+	return err
+}
+
 // admit gives the publication its position, or refuses it.
 func (l *Local) admit(pub *chat.Publication, rate int) (subscribed bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	room := l.rooms[pub.Room]
-	if room == nil {
-		if rate == 0 {
-			return false, nil // nobody is there, and there is nothing to remember
+	if rate > 0 {
+		if room, err = l.take(pub.Room, rate); err != nil {
+			return false, err
 		}
-		room = l.add(pub.Room)
-		l.unsubscribed = append(l.unsubscribed, pub.Room)
 	}
-	if rate > 0 && !room.rate.Allow(time.Now(), rate) {
-		return false, chat.RateLimitExceeded(pub.Room, rate)
+	if room == nil {
+		return false, nil // nobody is there, and there is nothing to remember
 	}
 	room.last.Number++
 	pub.Position = room.last
 	return room.subscribers > 0, nil
+}
+
+// take takes one of a room's rate. l.mu is held.
+func (l *Local) take(arn chat.ARN, rate int) (*localRoom, error) {
+	room := l.rooms[arn]
+	if room == nil {
+		room = l.add(arn)
+		l.unsubscribed = append(l.unsubscribed, arn)
+	}
+	if !room.rate.Allow(time.Now(), rate) {
+		return nil, chat.RateLimitExceeded(arn, rate)
+	}
+	return room, nil
 }
 
 // Subscribe implements [chat.Broker].

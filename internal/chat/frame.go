@@ -60,12 +60,15 @@ func appendEvent(b []byte, id, requestID, name string, attributes map[string]str
 	return append(b, '}')
 }
 
-// AppendError appends an ERROR frame with a fresh Id.
+// AppendError appends an ERROR frame. Its Id is a fresh one where it is empty.
 //
 // IVS: chat-messaging-api/Error
-func AppendError(b []byte, requestID string, code int, message string) []byte {
+func AppendError(b []byte, id, requestID string, code int, message string) []byte {
+	if id == "" {
+		id = NewID()
+	}
 	b = append(b, `{"Type":"ERROR","Id":`...)
-	b = appendString(b, NewID())
+	b = appendString(b, id)
 	b = append(b, `,"RequestId":`...)
 	b = appendString(b, requestID)
 	b = append(b, `,"ErrorCode":`...)

@@ -33,7 +33,7 @@ func TestCapturedFrames(t *testing.T) {
 	t.Run("error", func(t *testing.T) {
 		seen := map[string]bool{}
 		for range 100 {
-			got := string(AppendError(nil, "497f6eca-6276-4993-bfeb-53cbbbba6f08", 400, "Messages must be less than 240 chars"))
+			got := string(AppendError(nil, "", "497f6eca-6276-4993-bfeb-53cbbbba6f08", 400, "Messages must be less than 240 chars"))
 			_, id, _ := strings.Cut(got, `"Id":"`)
 			id = id[:idLength]
 			if !ValidID(id) || seen[id] {

@@ -360,19 +360,35 @@ type memoryRoom struct {
 	rate   Rate
 }
 
+func (b *memoryBroker) Admit(_ context.Context, arn ARN, rate int) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, err := b.admit(arn, rate)
+	return err
+}
+
+// admit takes one of a room's rate. b.mu is held.
+func (b *memoryBroker) admit(arn ARN, rate int) (*memoryRoom, error) {
+	if b.fails != nil {
+		return nil, b.fails
+	}
+	room := b.rooms[arn]
+	if room == nil {
+		room = &memoryRoom{}
+		b.rooms[arn] = room
+	}
+	if rate > 0 && !room.rate.Allow(time.Now(), rate) {
+		return nil, RateLimitExceeded(arn, rate)
+	}
+	return room, nil
+}
+
 func (b *memoryBroker) Publish(_ context.Context, pub *Publication, rate int) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.fails != nil {
-		return b.fails
-	}
-	room := b.rooms[pub.Room]
-	if room == nil {
-		room = &memoryRoom{}
-		b.rooms[pub.Room] = room
-	}
-	if rate > 0 && !room.rate.Allow(time.Now(), rate) {
-		return RateLimitExceeded(pub.Room, rate)
+	room, err := b.admit(pub.Room, rate)
+	if err != nil {
+		return err
 	}
 	room.number++
 	pub.Position = Position{Epoch: 1, Number: room.number}

@@ -86,12 +86,34 @@ type Broker interface {
 	// this node's deliver has been called, if subscribed. Over the rate it is a *Error
 	// with code TooManyRequests and nothing was published.
 	Publish(ctx context.Context, pub *Publication, rate int) error
+	// Admit is the first half of Publish: it takes one of the room's rate for a
+	// publication that is published later, with rate 0, or not at all.
+	Admit(ctx context.Context, room ARN, rate int) error
 	// Subscribe asks for the room's publications. When it returns, the subscription is
 	// live: every publication numbered after the returned position will be delivered.
 	// cancel ends it; subscriptions are counted, cancel must be called once.
 	Subscribe(ctx context.Context, room ARN) (at Position, cancel func(), err error)
 	// Ready returns nil when the broker can serve.
 	Ready(ctx context.Context) error
+}
+
+// Reviewer asks a room's message review handler what is to become of a message.
+type Reviewer interface {
+	// Review asks the handler of the given ARN. payload is what a handler is given, as
+	// JSON. An answer that usable finds fault with is none. It takes 200 ms at most;
+	// an error means that there is no usable answer, and the room's fallback decides.
+	//
+	// IVS: chat-message-review-handler
+	Review(ctx context.Context, uri string, payload []byte, usable func(*Verdict) error) (Verdict, error)
+	// Verify returns nil when the handler may be invoked, as far as is asked.
+	Verify(ctx context.Context, uri string) error
+}
+
+// Verdict is a handler's answer.
+type Verdict struct {
+	Allow      bool
+	Content    string            // when allowed: what is shown
+	Attributes map[string]string // when allowed: those that are shown, nil for the sender's; when denied: perhaps with a Reason
 }
 
 // Position is a publication's place in its room's log.

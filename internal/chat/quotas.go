@@ -77,27 +77,27 @@ func (l *limits) take(scope Scope, what string, perSecond int, about ARN) error 
 const messages = "messages"
 
 // publish takes what a publication costs.
-func (l *limits) publish(pub *Publication) error {
-	switch pub.Kind {
+func (l *limits) publish(kind PublicationKind, room ARN) error {
+	switch kind {
 	case PublishMessage:
-		return l.take(pub.Room.Scope, messages, l.quotas.SendMessage, pub.Room)
+		return l.take(room.Scope, messages, l.quotas.SendMessage, room)
 	case PublishDelete:
-		return l.take(pub.Room.Scope, "deletes", l.quotas.DeleteMessage, pub.Room)
+		return l.take(room.Scope, "deletes", l.quotas.DeleteMessage, room)
 	case PublishDisconnect:
-		return l.take(pub.Room.Scope, "disconnects", l.quotas.DisconnectUser, pub.Room)
+		return l.take(room.Scope, "disconnects", l.quotas.DisconnectUser, room)
 	}
 	return nil
 }
 
-// refused gives back what publish took for a message over its room's rate: who floods
-// one room takes nothing from the others.
-func (l *limits) refused(pub *Publication) {
+// refused gives back what publish took for a message over its room's rate: who floods one
+// room takes nothing from the others.
+func (l *limits) refused(room ARN) {
 	if l.quotas.SendMessage == 0 {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.rates.Return(rateKey{pub.Room.Scope, messages}, l.quotas.SendMessage)
+	l.rates.Return(rateKey{room.Scope, messages}, l.quotas.SendMessage)
 }
 
 // TakeRequest counts a control-plane request; one over the rate of its operation is

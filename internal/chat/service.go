@@ -16,12 +16,17 @@ type Service struct {
 	tokenLifetime time.Duration
 	rooms         roomCache
 	limits        *limits
+	reviewer      Reviewer
 }
 
-// ServiceConfig is what a Service works with. All members are required but Quotas.
+// ServiceConfig is what a Service works with. All members are required but Reviewer and
+// Quotas.
 type ServiceConfig struct {
 	Store  Store
 	Broker Broker
+	// Reviewer is asked about messages in rooms that have a handler. Without one no
+	// handler gives an answer.
+	Reviewer Reviewer
 	// TokenLifetime is how long a token may open a connection, never longer than the
 	// session it grants.
 	TokenLifetime time.Duration
@@ -37,6 +42,7 @@ func NewService(c ServiceConfig) *Service {
 		tokenLifetime: c.TokenLifetime,
 		rooms:         roomCache{rooms: map[ARN]*Room{}},
 		limits:        newLimits(c.Quotas),
+		reviewer:      c.Reviewer,
 	}
 }
 
@@ -107,11 +113,14 @@ func (c *HandlerChange) apply(old *ReviewHandler) *ReviewHandler {
 }
 
 // CreateRoom makes a room. A logging configuration that does not exist in the scope
-// is NotFound.
+// is NotFound, a review handler that may not be invoked BadRequest.
 //
 // IVS: CreateRoom
 func (s *Service) CreateRoom(ctx context.Context, scope Scope, spec RoomSpec) (Room, error) {
 	if err := inScope(scope, spec.LoggingConfigurations); err != nil {
+		return Room{}, err
+	}
+	if err := s.verifyHandler(ctx, spec.Handler); err != nil {
 		return Room{}, err
 	}
 	now := storedNow()
@@ -171,6 +180,9 @@ func (s *Service) UpdateRoom(ctx context.Context, arn ARN, change RoomChange) (R
 		if err := inScope(arn.Scope, *change.LoggingConfigurations); err != nil {
 			return Room{}, err
 		}
+	}
+	if err := s.verifyHandler(ctx, change.Handler); err != nil {
+		return Room{}, err
 	}
 	room, err := s.store.UpdateRoom(context.WithoutCancel(ctx), arn, func(r Room) (Room, error) {
 		if change.Name != nil {
@@ -433,7 +445,7 @@ func (s *Service) moderate(ctx context.Context, pub *Publication, name string, a
 	if _, err := s.store.Room(ctx, pub.Room); err != nil {
 		return "", err
 	}
-	if err := s.limits.publish(pub); err != nil {
+	if err := s.limits.publish(pub.Kind, pub.Room); err != nil {
 		return "", err
 	}
 	id := NewID()

@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -22,9 +23,13 @@ type Session struct {
 	UserID       string
 	Capabilities Capability
 	Expires      time.Time
+	Address      netip.Addr // the client's, for review handlers
 
 	sender string // the Sender object of its messages, encoded once
 	rate   Rate
+	// previous is closed when the last message that takes its time is through: a
+	// session's messages are shown in the order they were sent. nil when none did.
+	previous chan struct{}
 }
 
 // OpenToken returns the claims of a token that is genuine, not expired, and not known
@@ -79,7 +84,12 @@ var ErrSessionExpired = &Error{Code: Unauthorized, Message: "The chat session ha
 type Outcome struct {
 	Action    string // one of the Action constants, or "" when it was not understood
 	RequestID string
-	Err       error // *Error, or anything else, which is an Internal
+	ID        string // of the ERROR frame; "" for a fresh one
+	Err       error  // *Error, or anything else, which is an Internal
+	// Later, unless nil, is the rest of a request that takes its time: it is to be
+	// called once, by a goroutine of its own, and what it returns is what became of the
+	// request. live reports whether the session still is.
+	Later func(ctx context.Context, live func() bool) Outcome
 }
 
 // Act carries out one request of a session: a whole WebSocket message, which the
@@ -113,7 +123,7 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 	}
 	switch request.Action {
 	case ActionSendMessage:
-		out.Err = s.sendMessage(ctx, session, room, &request, accepted)
+		s.sendMessage(ctx, session, room, &request, accepted, &out)
 	case ActionDeleteMessage:
 		out.Err = s.deleteMessage(ctx, session, &request, accepted)
 	case ActionDisconnectUser:
@@ -123,30 +133,45 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 }
 
 // IVS: chat-messaging-api/SendMessage
-func (s *Service) sendMessage(ctx context.Context, session *Session, room *Room, request *action, accepted time.Time) error {
+func (s *Service) sendMessage(ctx context.Context, session *Session, room *Room, request *action, accepted time.Time, out *Outcome) {
+	m := pendingMessage{session: session, id: NewID(), requestID: request.RequestID, content: request.Content, attributes: request.Attributes, accepted: accepted}
 	if session.Capabilities&MaySendMessage == 0 {
-		return forbidden(request.Action)
+		out.Err = forbidden(request.Action)
+	} else if err := contentFault(m.content, room.MaximumMessageLength); err != nil {
+		out.Err = err
+	} else if AttributesSize(m.attributes) > MaxAttributesSize {
+		out.Err = errAttributes
+	} else if err := s.limits.publish(PublishMessage, *session.Room); err != nil {
+		out.Err = err
+	} else if handler := room.Handler; handler != nil && handler.URI != "" || !session.through() {
+		if out.Err = s.refund(*session.Room, s.broker.Admit(ctx, room.ARN, room.MaximumMessageRatePerSecond)); out.Err == nil {
+			s.later(m, room, out)
+		}
+	} else {
+		out.Err = s.refund(*session.Room, s.broker.Publish(ctx, m.publication(), room.MaximumMessageRatePerSecond))
 	}
-	if err := contentFault(request.Content, room.MaximumMessageLength); err != nil {
-		return err
-	}
-	if AttributesSize(request.Attributes) > MaxAttributesSize {
-		return &Error{Code: TooLarge, Message: "Attributes exceed maximum size"}
-	}
-	// A handler that gives no answer leaves the message to the room's fallback; no
-	// handler can be asked, so none gives one.
-	if h := room.Handler; h != nil && h.URI != "" && h.Fallback == FallbackDeny {
-		return &Error{Code: NotAcceptable, Message: "Message rejected by review"}
-	}
-	frame := make([]byte, 0, 256+len(request.Content)+len(session.sender)+2*MaxAttributesSize*min(1, len(request.Attributes)))
-	frame = appendMessage(frame, NewID(), request.RequestID, request.Attributes, request.Content, accepted, session.sender)
-	pub := &Publication{Room: *session.Room, Kind: PublishMessage, Frame: frame, Accepted: accepted}
-	if err := s.limits.publish(pub); err != nil {
-		return err
-	}
-	err := s.broker.Publish(ctx, pub, room.MaximumMessageRatePerSecond)
+}
+
+// pendingMessage is a message on its way.
+type pendingMessage struct {
+	session                *Session
+	id, requestID, content string
+	attributes             map[string]string
+	accepted               time.Time
+}
+
+// publication encodes the message as it is shown.
+func (m *pendingMessage) publication() *Publication {
+	frame := make([]byte, 0, 256+len(m.content)+len(m.session.sender)+2*MaxAttributesSize*min(1, len(m.attributes)))
+	frame = appendMessage(frame, m.id, m.requestID, m.attributes, m.content, m.accepted, m.session.sender)
+	return &Publication{Room: *m.session.Room, Kind: PublishMessage, Frame: frame, Accepted: m.accepted}
+}
+
+// refund gives back what a message cost the account if it was over its room's rate, of
+// which err tells.
+func (s *Service) refund(room ARN, err error) error {
 	if err != nil && AsError(err).Code == TooManyRequests {
-		s.limits.refused(pub)
+		s.limits.refused(room)
 	}
 	return err
 }
@@ -181,12 +206,14 @@ func (s *Service) disconnectUser(ctx context.Context, session *Session, request 
 		request, eventDisconnectUser, disconnectAttributes(request.UserID, request.Reason))
 }
 
+var errAttributes = &Error{Code: TooLarge, Message: "Attributes exceed maximum size"}
+
 // act publishes the event of a moderator's request.
 func (s *Service) act(ctx context.Context, pub *Publication, request *action, name string, attributes map[string]string) error {
 	if utf8.RuneCountInString(request.Reason) > MaxReasonLength {
 		return &Error{Code: TooLarge, Message: "Reason exceeds maximum length"}
 	}
-	if err := s.limits.publish(pub); err != nil {
+	if err := s.limits.publish(pub.Kind, pub.Room); err != nil {
 		return err
 	}
 	pub.Frame = appendEvent(nil, NewID(), request.RequestID, name, attributes, pub.Accepted)

@@ -260,39 +260,6 @@ func TestCapabilities(t *testing.T) {
 	})
 }
 
-// TestReviewFallback: no handler can be asked yet, so that each message of a room with
-// one is left to the fallback.
-func TestReviewFallback(t *testing.T) {
-	virtually(t, func(t *testing.T, w *world) {
-		for _, test := range []struct {
-			name    string
-			handler *HandlerChange
-			want    Code
-		}{
-			{"no handler", nil, -1},
-			{"ALLOW delivers", &HandlerChange{URI: ptr(lambda1), Fallback: ptr(FallbackAllow)}, -1},
-			{"DENY refuses", &HandlerChange{URI: ptr(lambda1), Fallback: ptr(FallbackDeny)}, NotAcceptable},
-			{"DENY of a detached handler delivers", &HandlerChange{URI: ptr(""), Fallback: ptr(FallbackDeny)}, -1},
-		} {
-			room := w.room(t, RoomSpec{Handler: test.handler}).ARN
-			session := w.session(t, TokenSpec{Room: room, UserID: "user", Capabilities: everything})
-			out := w.service.Act(t.Context(), session, []byte(`{"Action":"SEND_MESSAGE","RequestId":"r","Content":"a"}`), true, time.Now())
-			if code(out.Err) != test.want || out.RequestID != "r" || (len(w.broker.taken()) == 1) != (test.want < 0) {
-				t.Errorf("%s: got %+v, want code %d", test.name, out, test.want)
-			}
-			if test.want >= 0 && out.Err.Error() != "Message rejected by review" {
-				t.Errorf("%s: got %q", test.name, out.Err)
-			}
-			// Moderators' requests are not reviewed.
-			out = w.service.Act(t.Context(), session, []byte(`{"Action":"DELETE_MESSAGE","Id":"a"}`), true, time.Now())
-			if out.Err != nil {
-				t.Errorf("%s, delete: got %v", test.name, out.Err)
-			}
-			w.broker.taken()
-		}
-	})
-}
-
 func TestRates(t *testing.T) {
 	request := map[string][]byte{
 		"message": []byte(`{"Action":"SEND_MESSAGE","RequestId":"r","Content":"a"}`),

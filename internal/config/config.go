@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"reflect"
+	"strings"
 	"time"
 )
 
@@ -65,6 +66,10 @@ type Config struct {
 	TrustedProxies        []string `name:"trusted-proxies" env:"PARLOR_TRUSTED_PROXIES" default:"" placeholder:"CIDR,..." help:"Networks of the proxies in front of this server: they alone may say by X-Forwarded-For who the client is. Without it, all who come through one proxy share its address and the limits of that."`
 	ConnectionsPerAddress int      `name:"connections-per-address" env:"PARLOR_CONNECTIONS_PER_ADDRESS" default:"1000" dev:"0" placeholder:"N" help:"How many messaging connections one client address may have open. 0: no limit."`
 	HandshakesPerAddress  int      `name:"handshakes-per-address" env:"PARLOR_HANDSHAKES_PER_ADDRESS" default:"100" dev:"0" placeholder:"N" help:"How many messaging connections one client address may open each second. 0: no limit."`
+
+	ReviewWebhooks []string `name:"review-webhook" env:"PARLOR_REVIEW_WEBHOOK" default:"" placeholder:"ARN=URL,..." help:"HTTP endpoints that stand for message review handlers: what AWS would ask the Lambda function of the ARN is posted to the URL, signed, and the answer has the same form. Other handlers are asked by AWS Lambda, which is found as by any AWS SDK (AWS_ENDPOINT_URL_LAMBDA, AWS_ACCESS_KEY_ID, AWS_PROFILE, ...)."`
+	WebhookSecret  string   `name:"webhook-secret" env:"PARLOR_WEBHOOK_SECRET" default:"" placeholder:"FILE" help:"File of the secret that webhook requests are signed with. Default: webhook-secret in the data directory, which is made when it is needed."`
+	VerifyHandlers bool     `name:"verify-handlers" env:"PARLOR_VERIFY_HANDLERS" default:"true" dev:"false" help:"When a room is given a review handler, ask AWS Lambda, by a dry run, whether it may be invoked, and refuse it if not."`
 
 	LogLevel  string `name:"log-level" env:"PARLOR_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"Least severity that is logged: debug, info, warn or error."`
 	LogFormat string `name:"log-format" env:"PARLOR_LOG_FORMAT" default:"auto" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal, else json."`
@@ -134,6 +139,16 @@ func (c *Config) Proxies() []netip.Prefix {
 		}
 	}
 	return prefixes
+}
+
+// Webhooks are ReviewWebhooks by ARN.
+func (c *Config) Webhooks() map[string]string {
+	webhooks := make(map[string]string, len(c.ReviewWebhooks))
+	for _, text := range c.ReviewWebhooks {
+		arn, to, _ := strings.Cut(text, "=") // Validate accepts no other
+		webhooks[arn] = to
+	}
+	return webhooks
 }
 
 // Level is LogLevel as slog has it.

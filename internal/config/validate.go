@@ -97,12 +97,38 @@ func (c *Config) Validate() error {
 	within("ping-interval", c.PingInterval, minPingInterval, maxPingInterval)
 	within("drain-window", c.DrainWindow, 0, maxDrainWindow)
 	c.validateLimits(fault)
+	c.validateReview(fault)
 	oneOf("log-level", c.LogLevel, "debug", "info", "warn", "error")
 	oneOf("log-format", c.LogFormat, "auto", "text", "json")
 	if len(faults) > 0 {
 		return faults
 	}
 	return nil
+}
+
+// validateReview checks the webhooks.
+func (c *Config) validateReview(fault func(setting, format string, args ...any)) {
+	seen := map[string]bool{}
+	for _, text := range c.ReviewWebhooks {
+		arn, to, found := strings.Cut(text, "=")
+		u, err := url.Parse(to)
+		switch {
+		case !found || !strings.HasPrefix(arn, "arn:aws:lambda:"):
+			fault("review-webhook", "%q is not ARN=URL, such as arn:aws:lambda:us-east-1:123456789012:function:review=https://review.example.com/", text)
+		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+			fault("review-webhook", "%q is not the URL of an HTTP endpoint", to)
+		case u.User != nil:
+			fault("review-webhook", "%s has a user or password in it; requests are signed instead", u.Redacted())
+		case seen[arn]:
+			fault("review-webhook", "%s is given twice", arn)
+		}
+		seen[arn] = true
+	}
+	if c.WebhookSecret != "" {
+		if err := readable(c.WebhookSecret); err != nil {
+			fault("webhook-secret", "%v", err)
+		}
+	}
 }
 
 // validateAccess checks who is let in.

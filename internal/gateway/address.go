@@ -64,6 +64,12 @@ func addressOf(remote string) netip.Prefix {
 	return prefix
 }
 
+// clientIP is the address that a request comes from; where there is none, the zero Addr.
+func clientIP(r *http.Request) netip.Addr {
+	ap, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return ap.Addr().Unmap().WithZone("")
+}
+
 // originAllowed reports whether a page of the request's origin may connect. What is
 // not a browser sends none, and is not asked.
 func (g *Gateway) originAllowed(r *http.Request) bool {

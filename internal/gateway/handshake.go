@@ -78,6 +78,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (status int, mes
 	if err != nil {
 		return g.refusal(err)
 	}
+	core.Address = clientIP(r)
 	deflate := g.compression && wantsDeflate(r.Header)
 	conn, pipelined, err := hijack(w)
 	if err != nil {

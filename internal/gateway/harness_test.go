@@ -385,6 +385,15 @@ func (b *memoryBroker) room(arn chat.ARN) *memoryRoom {
 	return b.rooms[arn]
 }
 
+func (b *memoryBroker) Admit(_ context.Context, arn chat.ARN, rate int) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if rate > 0 && !b.room(arn).rate.Allow(time.Now(), rate) {
+		return chat.RateLimitExceeded(arn, rate)
+	}
+	return nil
+}
+
 func (b *memoryBroker) Publish(_ context.Context, pub *chat.Publication, rate int) error {
 	b.mu.Lock()
 	if b.panics {

@@ -228,13 +228,31 @@ func (s *session) act(message []byte, text bool) (borne bool) {
 	if s.ending.Load() != nil {
 		return s.bearRefused(len(message))
 	}
-	g := s.gateway
 	accepted := time.Now()
-	out := s.request(message, text, accepted)
-	g.metrics.acted(out.Action, time.Since(accepted))
-	if out.Err == nil {
+	requestID := func() string { return chat.RequestID(message) }
+	out := s.request(accepted, requestID, func() chat.Outcome {
+		return s.gateway.service.Act(context.Background(), s.core, message, text, accepted)
+	})
+	if out.Later != nil {
+		s.gateway.running.Go(func() {
+			requestID := func() string { return out.RequestID } // message is the next one by now
+			s.answer(s.request(accepted, requestID, func() chat.Outcome { return out.Later(context.Background(), s.live) }))
+		})
 		return true
 	}
+	return s.answer(out) || s.bearRefused(len(message))
+}
+
+// live reports whether the session has not begun to end.
+func (s *session) live() bool { return s.ending.Load() == nil && s.closed.Load() == nil }
+
+// answer tells the client of a request that failed. It reports whether that was not
+// for being one too many.
+func (s *session) answer(out chat.Outcome) bool {
+	if out.Err == nil || out.Err == chat.ErrSessionEnded {
+		return true
+	}
+	g := s.gateway
 	e := chat.AsError(out.Err)
 	if e.Code == chat.Internal {
 		g.logger.Error("messaging request", "action", out.Action, "room", s.core.Room.String(), "error", out.Err)
@@ -244,19 +262,23 @@ func (s *session) act(message []byte, text bool) (borne bool) {
 		s.expire(out.RequestID)
 		return true
 	}
-	s.sayError(out.RequestID, errorCode(e), e.Message)
-	return e.Code != chat.TooManyRequests || s.bearRefused(len(message))
+	s.sayError(out.ID, out.RequestID, errorCode(e), e.Message)
+	return e.Code != chat.TooManyRequests
 }
 
-// request has the core carry out a request. A panic in it is a fault of ours, which
-// ends neither the session nor the others.
-func (s *session) request(message []byte, text bool, accepted time.Time) (out chat.Outcome) {
+// request has the core carry out a request, or the rest of one, and counts it when it
+// is through. A panic in it is a fault of ours, which ends neither the session nor the
+// others.
+func (s *session) request(accepted time.Time, requestID func() string, carryOut func() chat.Outcome) (out chat.Outcome) {
 	defer func() {
 		if p := recover(); p != nil {
-			out = chat.Outcome{RequestID: chat.RequestID(message), Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+			out = chat.Outcome{RequestID: requestID(), Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+		}
+		if out.Later == nil {
+			s.gateway.metrics.acted(out.Action, time.Since(accepted))
 		}
 	}()
-	return s.gateway.service.Act(context.Background(), s.core, message, text, accepted)
+	return carryOut()
 }
 
 // source reads a session's connection. While it waits for a socket it holds no

@@ -446,14 +446,14 @@ func sendRaw(raw syscall.RawConn, b []byte, patient bool) (int, error) {
 }
 
 // sayError tells the client that a request failed.
-func (s *session) sayError(requestID string, code int, message string) {
-	s.say(appendFrame(nil, ws.OpText, chat.AppendError(nil, requestID, code, message)))
+func (s *session) sayError(id, requestID string, code int, message string) {
+	s.say(appendFrame(nil, ws.OpText, chat.AppendError(nil, id, requestID, code, message)))
 }
 
 // expire ends the session because its time is over. The ERROR is what makes the SDKs
 // connect again with a fresh token; the close reason has the same shape.
 func (s *session) expire(requestID string) {
-	text := chat.AppendError(nil, requestID, errorCode(chat.ErrSessionExpired), chat.ErrSessionExpired.Message)
+	text := chat.AppendError(nil, "", requestID, errorCode(chat.ErrSessionExpired), chat.ErrSessionExpired.Message)
 	last := appendFrame(nil, ws.OpText, text)
 	last = appendClose(last, ws.StatusGoingAway, errorReason(chat.ErrSessionExpired))
 	s.end(&ending{at: s.log.end.Load(), last: last, waits: true, cause: causeExpired})

@@ -16,7 +16,7 @@ import (
 
 // cliEnvironment is what the AWS tools see: credentials of the test, and nothing that
 // the user of this machine has set up.
-func cliEnvironment(t *testing.T) []string {
+func cliEnvironment(t testing.TB) []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "AWS_") })
 	empty := t.TempDir() + "/none"
 	return append(env,

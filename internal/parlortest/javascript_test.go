@@ -89,31 +89,43 @@ func TestJavaScriptSDKs(t *testing.T) {
 	}
 
 	// Subtests, so that each can be named; they have all run by now.
-	seen := 0
-	for line := range bytes.Lines(stdout.Bytes()) {
-		var result struct {
-			Name, Error string
-			OK          bool
-			MS          int
-		}
-		if json.Unmarshal(line, &result) != nil || result.Name == "" {
-			t.Logf("node: %s", line)
-			continue
-		}
-		seen++
-		t.Run(result.Name, func(t *testing.T) {
-			t.Logf("took %d ms under Node", result.MS)
-			if !result.OK {
-				t.Error(result.Error)
+	results := scenarios(t, &stdout)
+	for _, r := range results {
+		t.Run(r.Name, func(t *testing.T) {
+			t.Logf("took %d ms under Node", r.MS)
+			if !r.OK {
+				t.Error(r.Error)
 			}
 		})
 	}
-	if want := len(arguments) - 1; seen != want || err != nil && !t.Failed() {
+	if seen, want := len(results), len(arguments)-1; seen != want || err != nil && !t.Failed() {
 		t.Errorf("node ended with %v after %d of %d scenarios", err, seen, want)
 	}
 	if stderr.Len() > 0 && t.Failed() {
 		t.Logf("node said:\n%s", &stderr)
 	}
+}
+
+// scenario is what run.mjs says of one.
+type scenario struct {
+	Name, Error string
+	OK          bool
+	MS          int
+	Room, ID    string // what a scenario has to tell
+}
+
+// scenarios are the lines that run.mjs printed. Others go to the test's log.
+func scenarios(t *testing.T, printed *bytes.Buffer) (all []scenario) {
+	t.Helper()
+	for line := range bytes.Lines(printed.Bytes()) {
+		var s scenario
+		if json.Unmarshal(line, &s) != nil || s.Name == "" {
+			t.Logf("node: %s", line)
+			continue
+		}
+		all = append(all, s)
+	}
+	return all
 }
 
 // nodeProject is a directory with the scripts of testdata/js and, beside them, the npm

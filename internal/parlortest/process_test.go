@@ -67,10 +67,13 @@ type process struct {
 }
 
 // run starts parlor dev over a data directory and returns when /readyz says yes, and
-// how long that took.
-func run(t testing.TB, data string) (*process, time.Duration) {
+// how long that took. Options change the command.
+func run(t testing.TB, data string, options ...func(*exec.Cmd)) (*process, time.Duration) {
 	t.Helper()
 	p := &process{command: exec.Command(command(t), "dev", "--listen", "127.0.0.1:0", "--data", data, "--log-level", "warn"), exited: make(chan struct{})}
+	for _, option := range options {
+		option(p.command)
+	}
 	stderr, err := p.command.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

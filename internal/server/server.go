@@ -105,13 +105,19 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		s.listener.Close()
 		return nil, err
 	}
+	registry := prometheus.NewRegistry()
+	registerProcess(registry)
+	reviewer, err := newReviewer(c, logger, registry)
+	if err != nil {
+		s.listener.Close()
+		s.store.Close()
+		return nil, err
+	}
 	if encryption != nil {
 		s.listener = gateway.TLSListener(s.listener, encryption)
 	}
-	registry := prometheus.NewRegistry()
-	registerProcess(registry)
 	local := broker.NewLocal(func(pub *chat.Publication) { s.gateway.Deliver(pub) })
-	s.service = chat.NewService(chat.ServiceConfig{Store: s.store, Broker: local, TokenLifetime: c.TokenLifetime, Quotas: quotas})
+	s.service = chat.NewService(chat.ServiceConfig{Store: s.store, Broker: local, Reviewer: reviewer, TokenLifetime: c.TokenLifetime, Quotas: quotas})
 	s.gateway = gateway.New(gateway.Config{
 		Service:      s.service,
 		Broker:       local,

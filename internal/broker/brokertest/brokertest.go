@@ -227,6 +227,81 @@ func Run(t *testing.T, open func(t *testing.T, deliver func(*chat.Publication)) 
 			t.Errorf("at 2/s with a second's worth taken: got %d, want 0", got)
 		}
 	})
+	t.Run("Admit takes one of the rate that Publish takes from", func(t *testing.T) {
+		b, _ := start(t)
+		room := newRoom()
+		subscribe(t, b, room)
+		const rate = 2
+		over := func(what string, err error) {
+			t.Helper()
+			var refusal *chat.Error
+			if !errors.As(err, &refusal) || refusal.Code != chat.TooManyRequests || refusal.Limit != rate || refusal.Resource != room {
+				t.Errorf("%s over the rate: got %v, want TooManyRequests at %d of the room", what, err, rate)
+			}
+		}
+		if err := b.Admit(t.Context(), room, rate); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Publish(t.Context(), &chat.Publication{Room: room}, rate); err != nil {
+			t.Fatal(err)
+		}
+		over("Admit", b.Admit(t.Context(), room, rate))
+		over("Publish", b.Publish(t.Context(), &chat.Publication{Room: room}, rate))
+		publish(t, b, room, "what was admitted before")
+		if err := b.Admit(t.Context(), newRoom(), rate); err != nil {
+			t.Errorf("another room: %v", err)
+		}
+	})
+	t.Run("Admit delivers nothing and takes no number", func(t *testing.T) {
+		b, in := start(t)
+		room := newRoom()
+		at := subscribe(t, b, room)
+		for _, rate := range []int{0, 10, 10} {
+			if err := b.Admit(t.Context(), room, rate); err != nil {
+				t.Fatal(err)
+			}
+		}
+		publish(t, b, room, "first")
+		pubs := in.wait(t, 1)
+		if want := (chat.Position{Epoch: at.Epoch, Number: at.Number + 1}); len(pubs) != 1 || pubs[0].Position != want {
+			t.Errorf("got %d deliveries, the first at %v, want one at %v", len(pubs), pubs[0].Position, want)
+		}
+	})
+	t.Run("Admit at rate 0 is free", func(t *testing.T) {
+		b, _ := start(t)
+		room := newRoom()
+		for range 100 {
+			if err := b.Admit(t.Context(), room, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := b.Admit(t.Context(), room, 1); err != nil {
+			t.Errorf("it cost something: %v", err)
+		}
+	})
+	t.Run("Admit holds for a room without subscribers, and after they left", func(t *testing.T) {
+		b, in := start(t)
+		room := newRoom()
+		if err := b.Admit(t.Context(), room, 1); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			_, cancel, err := b.Subscribe(t.Context(), room)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b.Admit(t.Context(), room, 1) == nil {
+				t.Error("coming and going filled the bucket")
+			}
+			cancel()
+		}
+		if b.Admit(t.Context(), room, 1) == nil || b.Publish(t.Context(), &chat.Publication{Room: room}, 1) == nil {
+			t.Error("leaving filled the bucket")
+		}
+		if got := in.count(); got != 0 {
+			t.Errorf("deliveries: got %d, want 0", got)
+		}
+	})
 	t.Run("a context that has ended publishes nothing", func(t *testing.T) {
 		b, in := start(t)
 		room := newRoom()
@@ -235,6 +310,14 @@ func Run(t *testing.T, open func(t *testing.T, deliver func(*chat.Publication)) 
 		cancel()
 		if err := b.Publish(ctx, &chat.Publication{Room: room}, 0); err == nil {
 			t.Error("Publish: got nil, want an error")
+		}
+		for _, rate := range []int{0, 1} {
+			if err := b.Admit(ctx, room, rate); err == nil {
+				t.Errorf("Admit at rate %d: got nil, want an error", rate)
+			}
+		}
+		if err := b.Admit(t.Context(), room, 1); err != nil {
+			t.Errorf("what was not admitted cost something: %v", err)
 		}
 		if _, _, err := b.Subscribe(ctx, newRoom()); err == nil {
 			t.Error("Subscribe: got nil, want an error")

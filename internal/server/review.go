@@ -1,0 +1,58 @@
+package server
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parlor/internal/config"
+	"parlor/internal/review"
+)
+
+// newReviewer returns what asks message review handlers.
+func newReviewer(c config.Config, logger *slog.Logger, registry *prometheus.Registry) (*review.Reviewer, error) {
+	r := review.Config{Webhooks: c.Webhooks(), Verify: c.VerifyHandlers, Logger: logger, Metrics: registry}
+	if len(r.Webhooks) > 0 {
+		var err error
+		if r.Secret, err = webhookSecret(c, logger); err != nil {
+			return nil, err
+		}
+	}
+	return review.New(r), nil
+}
+
+// webhookSecret reads the secret of webhooks, without the white space around it. The
+// one in the data directory is made when there is none.
+func webhookSecret(c config.Config, logger *slog.Logger) ([]byte, error) {
+	name := c.WebhookSecret
+	if name == "" {
+		name = filepath.Join(c.Data, "webhook-secret")
+		file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err == nil {
+			_, err = fmt.Fprintln(file, rand.Text())
+			err = errors.Join(err, file.Sync(), file.Close())
+			logger.Info("made a secret to sign webhook requests with", "file", name)
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("make the webhooks' secret: %w", err)
+		}
+	}
+	secret, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("read the webhooks' secret: %w", err)
+	}
+	secret = bytes.TrimSpace(secret)
+	if len(secret) < minSecret {
+		return nil, fmt.Errorf("the webhooks' secret in %s is shorter than %d bytes", name, minSecret)
+	}
+	return secret, nil
+}
+
+const minSecret = 16

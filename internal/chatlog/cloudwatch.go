@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -32,33 +33,23 @@ func (g *logGroup) put(ctx context.Context, records []*record) (rest []*record, 
 	if err != nil {
 		return records, err
 	}
-	var failed []error
-	left := map[*record]bool{}
-	refused := 0
-	for _, room := range byRoomAlone(records) {
+	var refused atomic.Int64
+	rest, err = putParts(records, byRoomAlone(records), func(room []*record) ([]*record, error) {
 		for len(room) > 0 {
 			batch := eventBatch(room)
 			n, err := g.putEvents(ctx, client, batch)
-			refused += n
+			refused.Add(int64(n))
 			if err != nil {
-				failed = append(failed, err)
-				for _, r := range room { // the rest of the room waits for these
-					left[r] = true
-				}
-				break
+				return room, err // the rest of the room waits for these
 			}
 			room = room[len(batch):]
 		}
+		return nil, nil
+	})
+	if n := int(refused.Load()); n > 0 {
+		return rest, &unwanted{count: n, err: fmt.Errorf("%d events are too old or too new", n), failed: err}
 	}
-	for _, r := range records {
-		if left[r] {
-			rest = append(rest, r)
-		}
-	}
-	if len(failed) == 0 && refused > 0 {
-		return rest, &unwanted{count: refused, err: fmt.Errorf("%d events are too old or too new", refused)}
-	}
-	return rest, errors.Join(failed...)
+	return rest, err
 }
 
 // byRoomAlone parts records by room.

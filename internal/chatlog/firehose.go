@@ -2,8 +2,8 @@ package chatlog
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/firehose"
@@ -21,7 +21,8 @@ type deliveryStream struct {
 // AWS: Firehose PutRecordBatch
 const (
 	maxBatchRecords = 500
-	maxBatchBytes   = 4 << 20
+	// maxBatchBytes is less than the 4 MiB of a call, of which base64 takes a third more.
+	maxBatchBytes = 3_000_000
 )
 
 func (d *deliveryStream) put(ctx context.Context, records []*record) (rest []*record, err error) {
@@ -45,18 +46,28 @@ func (d *deliveryStream) put(ctx context.Context, records []*record) (rest []*re
 		}
 		// What was not taken goes first the next time; what follows waits for it, so
 		// that a room's records keep their order as far as the service lets them.
-		if aws.ToInt32(out.FailedPutCount) > 0 {
-			why := ""
-			for i, answer := range out.RequestResponses {
-				if answer.ErrorCode != nil {
-					rest = append(rest, records[i])
-					why = *answer.ErrorCode
-				}
-			}
-			rest = append(rest, records[len(batch):]...)
-			return rest, fmt.Errorf("%d of %d records were not taken: %w", *out.FailedPutCount, len(batch), errors.New(why))
+		failed, why := failedRecords(records[:len(batch)], out)
+		if len(failed) > 0 {
+			return slices.Concat(failed, records[len(batch):]), fmt.Errorf("%d of %d records were not taken: %s", len(failed), len(batch), why)
 		}
 		records = records[len(batch):]
 	}
 	return nil, nil
+}
+
+// failedRecords are those of a batch that were not taken, and why the last of them. An answer
+// that contradicts itself counts for none: rather twice than never.
+func failedRecords(batch []*record, out *firehose.PutRecordBatchOutput) (failed []*record, why string) {
+	if len(out.RequestResponses) == len(batch) {
+		for i, answer := range out.RequestResponses {
+			if code := aws.ToString(answer.ErrorCode); code != "" {
+				failed = append(failed, batch[i])
+				why = code
+			}
+		}
+	}
+	if len(failed) == 0 && aws.ToInt32(out.FailedPutCount) > 0 {
+		return batch, "which of them was not said"
+	}
+	return failed, why
 }

@@ -47,13 +47,19 @@ func (m *metrics) failed(configuration string, err error) {
 		code = e.ErrorCode()
 	}
 	switch {
-	case code == "AccessDenied" || code == "AccessDeniedException" || status == http.StatusForbidden || status == http.StatusUnauthorized:
+	case deniedCodes[code] || status == http.StatusForbidden || status == http.StatusUnauthorized:
 		m.accessDenied.WithLabelValues(configuration).Inc()
 	case code == "NoSuchBucket" || code == "ResourceNotFoundException" || status == http.StatusNotFound:
 		m.notFound.WithLabelValues(configuration).Inc()
 	default:
 		m.otherErrors.WithLabelValues(configuration).Inc()
 	}
+}
+
+// deniedCodes are what the services call it, not all of them with a status that says so.
+var deniedCodes = map[string]bool{
+	"AccessDenied": true, "AccessDeniedException": true, "ExpiredToken": true, "ExpiredTokenException": true, "InvalidSignatureException": true,
+	"InvalidToken": true, "UnrecognizedClientException": true,
 }
 
 // said remembers what the log said lately.

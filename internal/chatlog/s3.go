@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -24,27 +23,14 @@ func (b *bucket) put(ctx context.Context, records []*record) (rest []*record, er
 	if err != nil {
 		return records, err
 	}
-	var failed []error
-	left := map[*record]bool{}
-	for _, room := range byRoom(records) {
-		object, err := compress(room)
+	return putParts(records, byRoom(records), func(part []*record) ([]*record, error) {
+		object, err := compress(part)
 		if err == nil {
-			_, err = client.PutObject(ctx, &s3.PutObjectInput{Bucket: &b.to.Name, Key: aws.String(objectKey(b.to, room)),
+			_, err = client.PutObject(ctx, &s3.PutObjectInput{Bucket: &b.to.Name, Key: aws.String(objectKey(b.to, part)),
 				Body: bytes.NewReader(object), ContentType: aws.String("application/gzip")})
 		}
-		if err != nil {
-			failed = append(failed, err)
-			for _, r := range room {
-				left[r] = true
-			}
-		}
-	}
-	for _, r := range records {
-		if left[r] {
-			rest = append(rest, r)
-		}
-	}
-	return rest, errors.Join(failed...)
+		return part, err
+	})
 }
 
 // byRoom parts records by room, and at the end of an hour, which is in the key.
@@ -75,7 +61,7 @@ func objectKey(to destination, records []*record) string {
 		sum.Write(r.frame)
 	}
 	return fmt.Sprintf("AWSLogs/%s/IVSChatLogs/1.0/%s/room_%s/%s/%s_IVSChatLogs_1.0_%s_room_%s_%s_%s.log.gz", to.Account, to.Region, records[0].room,
-		first.Format("2006/01/02/15"), to.Account, to.Region, records[0].room, first.Format("200601021504"), hex.EncodeToString(sum.Sum(nil)[:4]))
+		first.Format("2006/01/02/15"), to.Account, to.Region, records[0].room, first.Format("200601021504"), hex.EncodeToString(sum.Sum(nil)[:8]))
 }
 
 // compress makes the lines of records an object.

@@ -18,8 +18,9 @@ type sink interface {
 
 // unwanted are records that a destination refuses for what they are.
 type unwanted struct {
-	count int
-	err   error
+	count  int
+	err    error
+	failed error // beside them; nil: all others were taken
 }
 
 func (u *unwanted) Error() string { return u.err.Error() }
@@ -93,7 +94,7 @@ func (s *shipper) ship(ctx context.Context) error {
 	if errors.As(err, &u) {
 		m.unwanted.WithLabelValues(s.to.Configuration).Add(float64(u.count))
 		s.recorder.complain("the chat log's destination refuses records for what they are; they are left out", s.to, u.err)
-		err = nil
+		err = u.failed
 	}
 	if err == nil {
 		s.failures = 0

@@ -29,6 +29,7 @@ type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Run a server for others: access keys are required, signatures verified."`
 	Bench   benchCommand   `cmd:"" help:"Put a load on a server, this or another that speaks the API, and measure it."`
 	Key     keyCommand     `cmd:"" help:"Make, list and disable access keys."`
+	Spool   spoolCommand   `cmd:"" help:"Look at the chat log's spool."`
 	Config  configCommand  `cmd:"" help:"Look at the configuration."`
 	Version versionCommand `cmd:"" help:"Say which build this is."`
 }

@@ -116,6 +116,15 @@ type Verdict struct {
 	Attributes map[string]string // when allowed: those that are shown, nil for the sender's; when denied: perhaps with a Reason
 }
 
+// Recorder keeps what is shown in rooms that log.
+type Recorder interface {
+	// Intend notes, for each of the logging configurations, that a publication is about
+	// to be made. When it returns, the notes outlive this process. mark must be called
+	// once, after the publication was made or failed. Neither waits for a destination,
+	// nor fails: a record that cannot be kept is counted.
+	Intend(pub *Publication, to []*LoggingConfiguration) (mark func(published bool))
+}
+
 // Position is a publication's place in its room's log.
 type Position struct {
 	Epoch, Number uint64

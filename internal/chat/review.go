@@ -37,7 +37,7 @@ func (s *Service) later(m pendingMessage, room *Room, out *Outcome) {
 			result.Err = ErrSessionEnded
 		}
 		if result.Err == nil {
-			result.Err = s.broker.Publish(ctx, m.publication(), 0)
+			result.Err = s.show(ctx, m.publication(), room, 0)
 		}
 		return result
 	}

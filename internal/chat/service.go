@@ -14,19 +14,23 @@ type Service struct {
 	broker        Broker
 	sealer        *Sealer
 	tokenLifetime time.Duration
-	rooms         roomCache
+	rooms         cache[Room]
+	logs          cache[LoggingConfiguration]
 	limits        *limits
 	reviewer      Reviewer
+	recorder      Recorder
 }
 
-// ServiceConfig is what a Service works with. All members are required but Reviewer and
-// Quotas.
+// ServiceConfig is what a Service works with. All members are required but Reviewer,
+// Recorder and Quotas.
 type ServiceConfig struct {
 	Store  Store
 	Broker Broker
 	// Reviewer is asked about messages in rooms that have a handler. Without one no
 	// handler gives an answer.
 	Reviewer Reviewer
+	// Recorder keeps what is shown in rooms that log. Without one nothing is kept.
+	Recorder Recorder
 	// TokenLifetime is how long a token may open a connection, never longer than the
 	// session it grants.
 	TokenLifetime time.Duration
@@ -40,9 +44,11 @@ func NewService(c ServiceConfig) *Service {
 		broker:        c.Broker,
 		sealer:        NewSealer(c.Store),
 		tokenLifetime: c.TokenLifetime,
-		rooms:         roomCache{rooms: map[ARN]*Room{}},
+		rooms:         cache[Room]{kept: map[ARN]*Room{}},
+		logs:          cache[LoggingConfiguration]{kept: map[ARN]*LoggingConfiguration{}},
 		limits:        newLimits(c.Quotas),
 		reviewer:      c.Reviewer,
+		recorder:      c.Recorder,
 	}
 }
 
@@ -285,11 +291,13 @@ type LoggingConfigurationChange struct {
 	Destination *Destination
 }
 
-// UpdateLoggingConfiguration changes a logging configuration.
+// UpdateLoggingConfiguration changes a logging configuration. When it returns, the
+// change holds for the next message.
 //
 // IVS: UpdateLoggingConfiguration
 func (s *Service) UpdateLoggingConfiguration(ctx context.Context, arn ARN, change LoggingConfigurationChange) (LoggingConfiguration, error) {
-	return s.store.UpdateLoggingConfiguration(ctx, arn, func(lc LoggingConfiguration) (LoggingConfiguration, error) {
+	defer s.logs.forget(arn) // also where the caller went away meanwhile
+	return s.store.UpdateLoggingConfiguration(context.WithoutCancel(ctx), arn, func(lc LoggingConfiguration) (LoggingConfiguration, error) {
 		if change.Name != nil {
 			lc.Name = *change.Name
 		}
@@ -306,7 +314,8 @@ func (s *Service) UpdateLoggingConfiguration(ctx context.Context, arn ARN, chang
 //
 // IVS: DeleteLoggingConfiguration
 func (s *Service) DeleteLoggingConfiguration(ctx context.Context, arn ARN) error {
-	return s.store.DeleteLoggingConfiguration(ctx, arn)
+	defer s.logs.forget(arn)
+	return s.store.DeleteLoggingConfiguration(context.WithoutCancel(ctx), arn)
 }
 
 // ListLoggingConfigurations lists as ListRooms does.
@@ -442,7 +451,8 @@ func (s *Service) DisconnectUser(ctx context.Context, room ARN, userID, reason s
 // moderate publishes an event that the control plane asked for.
 func (s *Service) moderate(ctx context.Context, pub *Publication, name string, attributes map[string]string) (string, error) {
 	pub.Accepted = time.Now()
-	if _, err := s.store.Room(ctx, pub.Room); err != nil {
+	room, err := s.store.Room(ctx, pub.Room)
+	if err != nil {
 		return "", err
 	}
 	if err := s.limits.publish(pub.Kind, pub.Room); err != nil {
@@ -450,7 +460,7 @@ func (s *Service) moderate(ctx context.Context, pub *Publication, name string, a
 	}
 	id := NewID()
 	pub.Frame = appendEvent(nil, id, "", name, attributes, pub.Accepted)
-	return id, s.broker.Publish(ctx, pub, 0)
+	return id, s.show(ctx, pub, &room, 0)
 }
 
 const (

@@ -43,7 +43,7 @@ func (s *Service) OpenToken(ctx context.Context, token string) (Claims, error) {
 // Errors are NotFound, Unauthorized, TooManyRequests over the quota of connections, or
 // the store's. Depart must follow.
 func (s *Service) Admit(ctx context.Context, claims Claims) (*Session, error) {
-	room, err := s.rooms.room(ctx, s.store, claims.Room)
+	room, err := s.rooms.get(ctx, claims.Room, s.store.Room)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +114,7 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 		out.Err = ErrSessionExpired
 	default:
 		var err error
-		if room, err = s.rooms.room(ctx, s.store, *session.Room); err != nil {
+		if room, err = s.rooms.get(ctx, *session.Room, s.store.Room); err != nil {
 			out.Err = err
 		}
 	}
@@ -125,9 +125,9 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 	case ActionSendMessage:
 		s.sendMessage(ctx, session, room, &request, accepted, &out)
 	case ActionDeleteMessage:
-		out.Err = s.deleteMessage(ctx, session, &request, accepted)
+		out.Err = s.deleteMessage(ctx, session, room, &request, accepted)
 	case ActionDisconnectUser:
-		out.Err = s.disconnectUser(ctx, session, &request, accepted)
+		out.Err = s.disconnectUser(ctx, session, room, &request, accepted)
 	}
 	return out
 }
@@ -148,7 +148,7 @@ func (s *Service) sendMessage(ctx context.Context, session *Session, room *Room,
 			s.later(m, room, out)
 		}
 	} else {
-		out.Err = s.refund(*session.Room, s.broker.Publish(ctx, m.publication(), room.MaximumMessageRatePerSecond))
+		out.Err = s.refund(*session.Room, s.show(ctx, m.publication(), room, room.MaximumMessageRatePerSecond))
 	}
 }
 
@@ -177,7 +177,7 @@ func (s *Service) refund(room ARN, err error) error {
 }
 
 // IVS: chat-messaging-api/DeleteMessage
-func (s *Service) deleteMessage(ctx context.Context, session *Session, request *action, accepted time.Time) error {
+func (s *Service) deleteMessage(ctx context.Context, session *Session, room *Room, request *action, accepted time.Time) error {
 	if session.Capabilities&MayDeleteMessage == 0 {
 		return forbidden(request.Action)
 	}
@@ -188,11 +188,11 @@ func (s *Service) deleteMessage(ctx context.Context, session *Session, request *
 		return &Error{Code: TooLarge, Message: "Id exceeds maximum length"}
 	}
 	return s.act(ctx, &Publication{Room: *session.Room, Kind: PublishDelete, Accepted: accepted},
-		request, eventDeleteMessage, deleteAttributes(request.ID, request.Reason))
+		room, request, eventDeleteMessage, deleteAttributes(request.ID, request.Reason))
 }
 
 // IVS: chat-messaging-api/DisconnectUser
-func (s *Service) disconnectUser(ctx context.Context, session *Session, request *action, accepted time.Time) error {
+func (s *Service) disconnectUser(ctx context.Context, session *Session, room *Room, request *action, accepted time.Time) error {
 	if session.Capabilities&MayDisconnectUser == 0 {
 		return forbidden(request.Action)
 	}
@@ -203,13 +203,13 @@ func (s *Service) disconnectUser(ctx context.Context, session *Session, request 
 		return &Error{Code: TooLarge, Message: "UserId exceeds maximum length"}
 	}
 	return s.act(ctx, &Publication{Room: *session.Room, Kind: PublishDisconnect, Accepted: accepted, UserID: request.UserID, Reason: request.Reason},
-		request, eventDisconnectUser, disconnectAttributes(request.UserID, request.Reason))
+		room, request, eventDisconnectUser, disconnectAttributes(request.UserID, request.Reason))
 }
 
 var errAttributes = &Error{Code: TooLarge, Message: "Attributes exceed maximum size"}
 
 // act publishes the event of a moderator's request.
-func (s *Service) act(ctx context.Context, pub *Publication, request *action, name string, attributes map[string]string) error {
+func (s *Service) act(ctx context.Context, pub *Publication, room *Room, request *action, name string, attributes map[string]string) error {
 	if utf8.RuneCountInString(request.Reason) > MaxReasonLength {
 		return &Error{Code: TooLarge, Message: "Reason exceeds maximum length"}
 	}
@@ -217,7 +217,7 @@ func (s *Service) act(ctx context.Context, pub *Publication, request *action, na
 		return err
 	}
 	pub.Frame = appendEvent(nil, NewID(), request.RequestID, name, attributes, pub.Accepted)
-	return s.broker.Publish(ctx, pub, 0)
+	return s.show(ctx, pub, room, 0)
 }
 
 func forbidden(action string) *Error {

@@ -71,6 +71,11 @@ type Config struct {
 	WebhookSecret  string   `name:"webhook-secret" env:"PARLOR_WEBHOOK_SECRET" default:"" placeholder:"FILE" help:"File of the secret that webhook requests are signed with. Default: webhook-secret in the data directory, which is made when it is needed."`
 	VerifyHandlers bool     `name:"verify-handlers" env:"PARLOR_VERIFY_HANDLERS" default:"true" dev:"false" help:"When a room is given a review handler, ask AWS Lambda, by a dry run, whether it may be invoked, and refuse it if not."`
 
+	Destinations      string        `name:"destinations" env:"PARLOR_DESTINATIONS" default:"aws" dev:"local" placeholder:"WHERE" help:"Where chat logs go. aws: to the S3 buckets, CloudWatch log groups and Firehose streams that logging configurations name, which are found as by any AWS SDK; local: to directories with the same layout, under logs in the data directory."`
+	ChatlogInterval   time.Duration `name:"chatlog-interval" env:"PARLOR_CHATLOG_INTERVAL" default:"10s" dev:"1s" placeholder:"DURATION" help:"How long chat log records wait for others before they go to CloudWatch Logs, Firehose or a directory."`
+	ChatlogS3Interval time.Duration `name:"chatlog-s3-interval" env:"PARLOR_CHATLOG_S3_INTERVAL" default:"5m" placeholder:"DURATION" help:"How long chat log records wait for others before they go to S3, or a directory that stands for it, as one object for each room."`
+	ChatlogSpoolLimit int           `name:"chatlog-spool-limit" env:"PARLOR_CHATLOG_SPOOL_LIMIT" default:"4096" placeholder:"MB" help:"Megabytes of chat log that wait on disk for one destination. What comes when there are as many is not logged, which is counted and said; the chat goes on."`
+
 	LogLevel  string `name:"log-level" env:"PARLOR_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"Least severity that is logged: debug, info, warn or error."`
 	LogFormat string `name:"log-format" env:"PARLOR_LOG_FORMAT" default:"auto" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal, else json."`
 }

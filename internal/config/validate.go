@@ -43,6 +43,10 @@ const (
 	minPingInterval  = time.Second
 	maxPingInterval  = 10 * time.Minute
 	maxDrainWindow   = time.Hour
+
+	minChatlogInterval = 100 * time.Millisecond
+	maxChatlogInterval = time.Hour
+	minSpoolLimit      = 32 // megabytes: some segments
 )
 
 // Validate returns nil, or [Faults] naming everything that is wrong.
@@ -98,6 +102,12 @@ func (c *Config) Validate() error {
 	within("drain-window", c.DrainWindow, 0, maxDrainWindow)
 	c.validateLimits(fault)
 	c.validateReview(fault)
+	oneOf("destinations", c.Destinations, "aws", "local")
+	within("chatlog-interval", c.ChatlogInterval, minChatlogInterval, maxChatlogInterval)
+	within("chatlog-s3-interval", c.ChatlogS3Interval, minChatlogInterval, maxChatlogInterval)
+	if c.ChatlogSpoolLimit < minSpoolLimit {
+		fault("chatlog-spool-limit", "%d is less than %d megabytes", c.ChatlogSpoolLimit, minSpoolLimit)
+	}
 	oneOf("log-level", c.LogLevel, "debug", "info", "warn", "error")
 	oneOf("log-format", c.LogFormat, "auto", "text", "json")
 	if len(faults) > 0 {

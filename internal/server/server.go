@@ -36,6 +36,7 @@ import (
 	"parlor/internal/awsapi"
 	"parlor/internal/broker"
 	"parlor/internal/chat"
+	"parlor/internal/chatlog"
 	"parlor/internal/config"
 	"parlor/internal/credentials"
 	"parlor/internal/gateway"
@@ -67,6 +68,7 @@ type Server struct {
 	keys     *credentials.File     // nil: any are accepted
 	renew    func(context.Context) // keeps the TLS certificate up to date; may be nil
 	store    *store.Store
+	recorder *chatlog.Recorder
 	service  *chat.Service
 	gateway  *gateway.Gateway
 	http     *http.Server
@@ -113,11 +115,16 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		s.store.Close()
 		return nil, err
 	}
+	if s.recorder, err = newRecorder(c, logger, registry); err != nil {
+		s.listener.Close()
+		s.store.Close()
+		return nil, err
+	}
 	if encryption != nil {
 		s.listener = gateway.TLSListener(s.listener, encryption)
 	}
 	local := broker.NewLocal(func(pub *chat.Publication) { s.gateway.Deliver(pub) })
-	s.service = chat.NewService(chat.ServiceConfig{Store: s.store, Broker: local, Reviewer: reviewer, TokenLifetime: c.TokenLifetime, Quotas: quotas})
+	s.service = chat.NewService(chat.ServiceConfig{Store: s.store, Broker: local, Reviewer: reviewer, Recorder: s.recorder, TokenLifetime: c.TokenLifetime, Quotas: quotas})
 	s.gateway = gateway.New(gateway.Config{
 		Service:      s.service,
 		Broker:       local,
@@ -213,7 +220,16 @@ func (s *Server) Run(ctx context.Context) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var children sync.WaitGroup
-	failed := make(chan error, 3)
+	failed := make(chan error, 4)
+	// The recorder goes on until nobody publishes any more.
+	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRecording()
+	var recorder sync.WaitGroup
+	recorder.Go(func() {
+		if err := s.recorder.Run(recording); err != nil {
+			failed <- fmt.Errorf("record chat logs: %w", err)
+		}
+	})
 	children.Go(func() {
 		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("serve %s: %w", s.Addr(), err)
@@ -248,6 +264,8 @@ func (s *Server) Run(ctx context.Context) error {
 	s.shutDown(running)
 	stop()
 	children.Wait()
+	stopRecording()
+	recorder.Wait()
 	err := s.store.Close()
 	if err != nil {
 		err = fmt.Errorf("close the store: %w", err)

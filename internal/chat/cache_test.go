@@ -71,7 +71,7 @@ func TestLoadRacingAChangeDoesNotStick(t *testing.T) {
 	}
 	loaded := make(chan *Room)
 	go func() {
-		r, err := w.service.rooms.room(context.Background(), w.store, room)
+		r, err := w.service.rooms.get(context.Background(), room, w.store.Room)
 		if err != nil {
 			t.Error(err)
 		}
@@ -87,7 +87,7 @@ func TestLoadRacingAChangeDoesNotStick(t *testing.T) {
 		t.Errorf("the racing read: got %d, want 5", got)
 	}
 	for range 2 {
-		got, err := w.service.rooms.room(t.Context(), w.store, room)
+		got, err := w.service.rooms.get(t.Context(), room, w.store.Room)
 		if err != nil || got.MaximumMessageLength != 4 {
 			t.Errorf("afterwards: got %+v %v, want length 4", got, err)
 		}
@@ -109,7 +109,7 @@ func TestRoomCacheUnderFire(t *testing.T) {
 		readers.Go(func() {
 			for !done.Load() {
 				least := length.Load()
-				r, err := w.service.rooms.room(t.Context(), w.store, room)
+				r, err := w.service.rooms.get(t.Context(), room, w.store.Room)
 				if err != nil || int64(r.MaximumMessageLength) < least {
 					t.Errorf("got %v %v, want at least %d", r, err, least)
 					return

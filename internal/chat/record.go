@@ -1,0 +1,28 @@
+package chat
+
+import (
+	"context"
+	"fmt"
+)
+
+// show publishes what clients see, and has it recorded where the room logs: noted
+// before, so that nothing is seen that is not recorded, and marked after.
+func (s *Service) show(ctx context.Context, pub *Publication, room *Room, rate int) error {
+	if len(room.LoggingConfigurations) == 0 || s.recorder == nil {
+		return s.broker.Publish(ctx, pub, rate)
+	}
+	to := make([]*LoggingConfiguration, 0, len(room.LoggingConfigurations))
+	for _, arn := range room.LoggingConfigurations {
+		lc, err := s.logs.get(ctx, arn, s.store.LoggingConfiguration)
+		if err != nil {
+			return fmt.Errorf("find where to log: %v", err) // not the client's business, whatever it is
+		}
+		to = append(to, lc)
+	}
+	mark := s.recorder.Intend(pub, to)
+	published := false
+	defer func() { mark(published) }()
+	err := s.broker.Publish(ctx, pub, rate)
+	published = err == nil
+	return err
+}

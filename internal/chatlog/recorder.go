@@ -1,0 +1,236 @@
+// Package chatlog records what is shown in rooms at the destinations of their logging
+// configurations: S3, CloudWatch Logs, Firehose, or directories with the same layout.
+// It implements [chat.Recorder].
+//
+// A record is in the spool of its destination (spool.go) as an intent before it is
+// published, and marked after that. A shipper for each destination reads its spool
+// and takes the records there, in batches.
+//
+// Invariants:
+//
+//   - What a client saw, and the room logs, is at the destination at some time, at
+//     least once, also after a kill -9 between any two instructions. A power loss may
+//     take the last [syncInterval].
+//   - At one destination a room's records are in the order of their numbers.
+//   - A destination that fails delays no other, and no message. Its spool has a limit;
+//     at that, new records for it are refused, counted, and said in the log.
+//   - Content is never written to the process log.
+package chatlog
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parlor/internal/chat"
+)
+
+// syncInterval is how often what was written to the spools is synced.
+const syncInterval = 200 * time.Millisecond
+
+// Config is what a Recorder works with. All members are required.
+type Config struct {
+	Dir   string // of the spools
+	Limit int64  // bytes of one spool
+	// Interval is how long records wait for others, to be taken to CloudWatch Logs,
+	// Firehose or a directory; S3Interval, to be put into S3.
+	Interval, S3Interval time.Duration
+	// Local is a directory that stands for all destinations; empty: AWS does.
+	Local   string
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Recorder implements [chat.Recorder]. It works once Run is called.
+type Recorder struct {
+	config  Config
+	logger  *slog.Logger
+	metrics *metrics
+	aws     *clients
+
+	mu       sync.Mutex
+	shippers map[destination]*shipper
+	running  context.Context // set by Run; nil before
+	own      sync.WaitGroup
+}
+
+// New returns a Recorder over the spools in a directory.
+func New(c Config) (*Recorder, error) {
+	r := &Recorder{config: c, logger: c.Logger, metrics: newMetrics(c.Metrics), aws: &clients{}, shippers: map[destination]*shipper{}}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the chat log's spool: %w", err)
+	}
+	entries, err := os.ReadDir(c.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the chat log's spool: %w", err)
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		to, err := readDestination(filepath.Join(c.Dir, e.Name()))
+		if errors.Is(err, os.ErrNotExist) { // killed while it was made: there is nothing in it
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if _, err := r.shipper(to); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func readDestination(dir string) (to destination, err error) {
+	text, err := os.ReadFile(filepath.Join(dir, destinationFile))
+	if err == nil {
+		err = json.Unmarshal(text, &to)
+	}
+	if err != nil {
+		return to, fmt.Errorf("open the spool %s: %w", dir, err)
+	}
+	return to, nil
+}
+
+// spoolName is the directory of a destination's spool.
+func spoolName(to destination, id string) string {
+	sum := sha256.Sum256([]byte(to.Configuration + "\x00" + string(to.Kind) + "\x00" + to.Name))
+	return id + "-" + hex.EncodeToString(sum[:4])
+}
+
+// shipper returns the shipper of a destination. r.mu is held, or nobody else is there.
+func (r *Recorder) shipper(to destination) (*shipper, error) {
+	if s := r.shippers[to]; s != nil {
+		return s, nil
+	}
+	arn, err := chat.ParseARN(to.Configuration)
+	if err != nil {
+		return nil, fmt.Errorf("a spool of %q: %w", to.Configuration, err)
+	}
+	dir := filepath.Join(r.config.Dir, spoolName(to, arn.ID))
+	spool, err := openSpool(dir, r.config.Limit)
+	if err != nil {
+		return nil, err
+	}
+	text, err := to.marshal()
+	if err == nil {
+		err = replaceFile(filepath.Join(dir, destinationFile), text)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make a spool: %w", err)
+	}
+	queue, err := newQueue(spool)
+	if err != nil {
+		return nil, err
+	}
+	s := &shipper{recorder: r, to: to, spool: spool, queue: queue, sink: r.sink(to), interval: r.config.Interval}
+	if to.Kind == chat.DestinationS3 && r.config.Local == "" {
+		s.interval = r.config.S3Interval
+	}
+	r.shippers[to] = s
+	if r.running != nil {
+		r.own.Go(func() { s.run(r.running) })
+	}
+	return s, nil
+}
+
+// sink is where a destination's records go.
+func (r *Recorder) sink(to destination) sink {
+	switch {
+	case r.config.Local != "":
+		return &directory{root: r.config.Local, to: to}
+	case to.Kind == chat.DestinationS3:
+		return &bucket{aws: r.aws, to: to}
+	case to.Kind == chat.DestinationCloudWatchLogs:
+		return &logGroup{aws: r.aws, to: to}
+	default:
+		return &deliveryStream{aws: r.aws, to: to}
+	}
+}
+
+// Intend implements [chat.Recorder].
+func (r *Recorder) Intend(pub *chat.Publication, to []*chat.LoggingConfiguration) (mark func(published bool)) {
+	type intent struct {
+		spool  *spool
+		number uint64
+	}
+	intents := make([]intent, 0, chat.MaxLoggingConfigurationsPerRoom)
+	for _, lc := range to {
+		d := destination{Configuration: lc.ARN.String(), Account: lc.ARN.Account, Region: lc.ARN.Region, Kind: lc.Destination.Kind, Name: lc.Destination.Name}
+		r.mu.Lock()
+		s, err := r.shipper(d)
+		r.mu.Unlock()
+		if err == nil {
+			var n uint64
+			if n, err = s.spool.intend(pub); err == nil {
+				intents = append(intents, intent{s.spool, n})
+				continue
+			}
+		}
+		r.metrics.refused.WithLabelValues(d.Configuration).Inc()
+		r.complain("a record is refused by the chat log's spool; the chat goes on without it", d, err)
+	}
+	return func(published bool) {
+		for _, i := range intents {
+			i.spool.mark(i.number, published, pub.Position)
+		}
+	}
+}
+
+// complain says what goes wrong with a destination.
+func (r *Recorder) complain(what string, to destination, err error) {
+	if r.metrics.said.allow(what + to.Configuration) {
+		r.logger.Error(what+" (said once a minute)", "logging_configuration", to.Configuration, "destination", string(to.Kind)+":"+to.Name, "error", err)
+	}
+}
+
+// Run takes records to their destinations until ctx ends, then what is left as far as
+// stopTimeout allows, says what stays in the spools, and closes them. Nobody may
+// publish any more by then.
+func (r *Recorder) Run(ctx context.Context) error {
+	r.mu.Lock()
+	r.running = ctx
+	for _, s := range r.shippers {
+		r.own.Go(func() { s.run(ctx) })
+	}
+	r.mu.Unlock()
+	ticker := time.NewTicker(syncInterval)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+			for _, s := range r.all() {
+				if err := s.spool.flush(true); err != nil {
+					r.complain("the chat log's spool cannot be written", s.to, err)
+				}
+			}
+		}
+	}
+	r.own.Wait()
+	for _, s := range r.all() {
+		s.finish()
+	}
+	return nil
+}
+
+func (r *Recorder) all() []*shipper {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]*shipper, 0, len(r.shippers))
+	for _, s := range r.shippers {
+		all = append(all, s)
+	}
+	return all
+}

@@ -1,0 +1,144 @@
+package chatlog
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"time"
+)
+
+// sink is a destination.
+type sink interface {
+	// put takes records to the destination, in their order. rest are those that are not
+	// there, in their order, which must be put again; an error says why, and is an
+	// *[unwanted] where no try will ever help.
+	put(ctx context.Context, records []*record) (rest []*record, err error)
+}
+
+// unwanted are records that a destination refuses for what they are.
+type unwanted struct {
+	count  int
+	err    error
+	failed error // beside them; nil: all others were taken
+}
+
+func (u *unwanted) Error() string { return u.err.Error() }
+
+func (u *unwanted) Unwrap() error { return u.err }
+
+// shipper takes the records of one spool to its destination.
+type shipper struct {
+	recorder *Recorder
+	to       destination
+	spool    *spool
+	sink     sink
+	interval time.Duration
+
+	// Owned by run.
+	queue    *queue
+	waiting  time.Time // since when there is something ready; zero when there is not
+	failures int       // in a row
+}
+
+const (
+	pollInterval = 200 * time.Millisecond
+	putTimeout   = 30 * time.Second
+	// After a failure it is tried again after firstPause, then twice as long each time
+	// up to longestPause, each a random part shorter.
+	firstPause   = time.Second
+	longestPause = 5 * time.Minute
+	// stopTimeout is how long a stopping node goes on shipping.
+	stopTimeout = 10 * time.Second
+)
+
+// run ships until ctx ends.
+func (s *shipper) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		pause := pollInterval
+		if s.due(false) {
+			if err := s.ship(ctx); err != nil && ctx.Err() == nil {
+				pause = s.pause()
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// due reads what there is, and reports whether it is to be shipped now.
+func (s *shipper) due(now bool) bool {
+	if err := errors.Join(s.spool.flush(false), s.queue.fill()); err != nil {
+		s.recorder.complain("the chat log's spool cannot be read", s.to, err)
+	}
+	if len(s.queue.ready) == 0 {
+		s.waiting = time.Time{}
+		return false
+	}
+	if s.waiting.IsZero() {
+		s.waiting = time.Now()
+	}
+	return now || s.queue.full() || s.failures > 0 || time.Since(s.waiting) >= s.interval
+}
+
+// ship takes what is ready to the destination.
+func (s *shipper) ship(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
+	m := s.recorder.metrics
+	count := len(s.queue.ready)
+	rest, err := s.sink.put(ctx, s.queue.ready)
+	var u *unwanted
+	if errors.As(err, &u) {
+		m.unwanted.WithLabelValues(s.to.Configuration).Add(float64(u.count))
+		s.recorder.complain("the chat log's destination refuses records for what they are; they are left out", s.to, u.err)
+		err = u.failed
+	}
+	if err == nil {
+		s.failures = 0
+	} else {
+		s.failures++
+		m.failed(s.to.Configuration, err)
+		s.recorder.complain("the chat log's destination takes no records; they wait in the spool", s.to, err)
+	}
+	if len(rest) < count {
+		m.shipped.WithLabelValues(s.to.Configuration).Add(float64(count - len(rest)))
+		s.waiting = time.Time{}
+		if cursorErr := s.queue.shipped(rest); cursorErr != nil {
+			s.recorder.complain("the chat log's spool cannot be written", s.to, cursorErr)
+		}
+	}
+	return err
+}
+
+// pause is how long to wait after failures in a row.
+func (s *shipper) pause() time.Duration {
+	d := min(firstPause<<min(s.failures-1, 20), longestPause)
+	return d/2 + rand.N(d/2+1)
+}
+
+// finish ships what is left, says what stays, and closes the spool. One that is empty
+// is removed: its destination may never be used again.
+func (s *shipper) finish() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	for s.due(true) && ctx.Err() == nil {
+		if err := s.ship(ctx); err != nil {
+			break
+		}
+	}
+	empty := s.queue.empty()
+	s.queue.in.close()
+	if err := s.spool.close(); err != nil {
+		s.recorder.complain("the chat log's spool cannot be written", s.to, err)
+	} else if empty {
+		os.RemoveAll(s.spool.dir)
+		return
+	}
+	if !empty {
+		s.recorder.logger.Warn("records of the chat log stay in the spool until this node runs again", "spool", s.spool.dir,
+			"logging_configuration", s.to.Configuration, "bytes", s.spool.size)
+	}
+}

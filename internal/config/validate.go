@@ -125,7 +125,7 @@ func (c *Config) validateReview(fault func(setting, format string, args ...any))
 		switch {
 		case !found || !strings.HasPrefix(arn, "arn:aws:lambda:"):
 			fault("review-webhook", "%q is not ARN=URL, such as arn:aws:lambda:us-east-1:123456789012:function:review=https://review.example.com/", text)
-		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
 			fault("review-webhook", "%q is not the URL of an HTTP endpoint", to)
 		case u.User != nil:
 			fault("review-webhook", "%s has a user or password in it; requests are signed instead", u.Redacted())

@@ -49,6 +49,7 @@ type nodeOptions struct {
 	log           io.Writer
 	sendBuffer    int // bytes that the server's sockets hold
 	tls           bool
+	reviewer      chat.Reviewer
 }
 
 var scope = chat.Scope{Region: "us-west-2", Account: "123456789012"}
@@ -64,7 +65,7 @@ func startNode(t *testing.T, o nodeOptions) *node {
 	n := &node{t: t, options: o, store: &memoryStore{rooms: map[chat.ARN]chat.Room{}, spent: map[chat.TokenID]bool{}}, registry: prometheus.NewRegistry()}
 	b := &memoryBroker{deliver: func(pub *chat.Publication) { n.gateway.Deliver(pub) }, rooms: map[chat.ARN]*memoryRoom{}}
 	n.broker = b
-	n.service = chat.NewService(chat.ServiceConfig{Store: n.store, Broker: b, TokenLifetime: o.tokenLifetime})
+	n.service = chat.NewService(chat.ServiceConfig{Store: n.store, Broker: b, Reviewer: o.reviewer, TokenLifetime: o.tokenLifetime})
 	n.gateway = New(Config{
 		Service:      n.service,
 		Broker:       b,
@@ -370,6 +371,8 @@ type memoryBroker struct {
 	mu     sync.Mutex
 	rooms  map[chat.ARN]*memoryRoom
 	panics bool // the next Publish does
+
+	messages int // were published
 }
 
 type memoryRoom struct {
@@ -407,6 +410,9 @@ func (b *memoryBroker) Publish(_ context.Context, pub *chat.Publication, rate in
 		return chat.RateLimitExceeded(pub.Room, rate)
 	}
 	room.number++
+	if pub.Kind == chat.PublishMessage {
+		b.messages++
+	}
 	pub.Position = chat.Position{Epoch: 1, Number: room.number}
 	subscribed := room.subscribers > 0
 	b.mu.Unlock()

@@ -34,10 +34,8 @@ func webhookSecret(c config.Config, logger *slog.Logger) ([]byte, error) {
 	name := c.WebhookSecret
 	if name == "" {
 		name = filepath.Join(c.Data, "webhook-secret")
-		file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		err := makeSecret(name)
 		if err == nil {
-			_, err = fmt.Fprintln(file, rand.Text())
-			err = errors.Join(err, file.Sync(), file.Close())
 			logger.Info("made a secret to sign webhook requests with", "file", name)
 		}
 		if err != nil && !errors.Is(err, fs.ErrExist) {
@@ -56,3 +54,20 @@ func webhookSecret(c config.Config, logger *slog.Logger) ([]byte, error) {
 }
 
 const minSecret = 16
+
+// makeSecret makes a file with a secret, whole or not at all, unless there is one.
+func makeSecret(name string) error {
+	if _, err := os.Stat(name); err == nil {
+		return fs.ErrExist
+	}
+	file, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // with mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	_, err = fmt.Fprintln(file, rand.Text())
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	return os.Link(file.Name(), name)
+}

@@ -41,8 +41,15 @@ type budget struct {
 // spend takes n at now, and reports whether there were so many.
 func (b *budget) spend(now, perSecond int64, n int) bool {
 	interval := int64(time.Second) / perSecond
-	b.free = max(b.free, now) + int64(n)*interval
-	return b.free-now <= floodBurst*interval
+	if b.free-now > floodBurst*interval { // the clock was set back
+		b.free = now
+	}
+	free := max(b.free, now) + int64(n)*interval
+	if free-now > floodBurst*interval {
+		return false
+	}
+	b.free = free
+	return true
 }
 
 // bearRefused spends what a refused message of the given size costs: one for each

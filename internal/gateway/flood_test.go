@@ -215,3 +215,23 @@ func TestWhatFollowsTheEndIsNotWorthMuch(t *testing.T) {
 		})
 	}
 }
+
+// TestBudgetOfAClockThatIsSet: a clock that is set back makes no flood of what was borne.
+func TestBudgetOfAClockThatIsSet(t *testing.T) {
+	var b budget
+	now := time.Now().UnixNano()
+	if !b.spend(now, lightPerSecond, 1) {
+		t.Fatal("one was too many")
+	}
+	now -= int64(time.Hour)
+	for n := range floodBurst {
+		if !b.spend(now, lightPerSecond, 1) {
+			t.Fatalf("an hour earlier, %d were too many", n+1)
+		}
+	}
+	for range 2 {
+		if b.spend(now, lightPerSecond, 1) {
+			t.Error("more were borne")
+		}
+	}
+}

@@ -79,6 +79,28 @@ func TestRingSays(t *testing.T) {
 	}
 }
 
+// TestRingThatLies is not used: there are kernels that say of a part that it was
+// nothing, or all.
+func TestRingThatLies(t *testing.T) {
+	for _, said := range []func(sent, all int) int{
+		func(int, int) int { return 0 },
+		func(_, all int) int { return all },
+	} {
+		err := checkParts(func(sends []send) bool {
+			s := &sends[0]
+			sent, err := trySend(s.session.fd, s.b)
+			if err != nil {
+				t.Error(err)
+			}
+			s.n = said(sent, len(s.b))
+			return true
+		})
+		if err == nil {
+			t.Error("a ring that lies is used")
+		}
+	}
+}
+
 // TestRingThatFails has io_uring fail: what it did not send goes out without it.
 func TestRingThatFails(t *testing.T) {
 	needRing(t)

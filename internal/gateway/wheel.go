@@ -40,8 +40,10 @@ func (w *wheel) schedule(s *session, due time.Time) {
 	if due.After(latest) {
 		due = latest
 	}
-	// Rounded up: never before its time.
-	ticks := min(max(int((due.Sub(w.base)+wheelTick-1)/wheelTick), 0), wheelSlots-1)
+	// By way of now: due may be a reading of the wall clock, and that was perhaps set
+	// since base was read. Rounded up: never before its time.
+	now := time.Now()
+	ticks := min(max(int((due.Sub(now)+now.Sub(w.base)+wheelTick-1)/wheelTick), 0), wheelSlots-1)
 	s.wheelSlot = int16((w.now+ticks)%wheelSlots + 1)
 	head := &w.slots[s.wheelSlot-1]
 	s.wheelNext = *head

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -153,7 +154,7 @@ func (w *worker) pop() *shard {
 		return nil
 	}
 	sh := w.queue[0]
-	w.queue = append(w.queue[:0], w.queue[1:]...)
+	w.queue = slices.Delete(w.queue, 0, 1) // which keeps nothing of it
 	return sh
 }
 
@@ -172,7 +173,7 @@ func (w *worker) run(ctx context.Context) {
 			return
 		case <-w.work:
 		}
-		for sh := w.pop(); sh != nil; sh = w.pop() {
+		for sh := w.pop(); sh != nil && ctx.Err() == nil; sh = w.pop() {
 			seats, more := sh.slice(sliceSize)
 			if w.ring != nil {
 				w.writeByRing(seats)

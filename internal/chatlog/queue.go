@@ -99,6 +99,9 @@ func (q *queue) fill() error {
 }
 
 func (q *queue) intend(n uint64, r *record) {
+	if old := q.open[n]; old != nil { // of a spool that was put together by hand
+		q.mark(n, old, true)
+	}
 	room := q.rooms[r.room]
 	if room == nil {
 		room = &roomQueue{}

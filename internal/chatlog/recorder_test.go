@@ -246,7 +246,9 @@ func TestPartialSuccess(t *testing.T) {
 		}
 		time.Sleep(20 * time.Second)
 		wantFrames(t, "all", d.sink("group").taken(), "1", "2", "3", "4", "5", "6", "7", "8", "9")
-		d.sink("group").failing(func(records []*record) ([]*record, error) { return nil, &unwanted{count: 1, err: errors.New("too old")} })
+		d.sink("group").failing(func(records []*record) ([]*record, error) {
+			return nil, &unwanted{count: 1, err: errors.New("too old")}
+		})
 		d.show("a", 10, "group")
 		d.show("a", 11, "group")
 		time.Sleep(20 * time.Second)

@@ -33,7 +33,7 @@ const (
 	segmentMagic  = "PARLOR\x00\x01" // the last byte is the version
 	segmentHeader = int64(len(segmentMagic) + 8)
 	segmentSize   = 8 << 20   // or a quarter of the limit, if that is less: whole segments are freed
-	maxEntry      = 128 << 10 // frames are a third of that at most, see TestLargestFrame
+	maxEntry      = 128 << 10 // frames are far less, see chat.TestLargestFrame
 
 	entryIntent = 1
 	entryMark   = 2
@@ -111,7 +111,7 @@ func segmentsOf(dir string) ([]segment, error) {
 	for _, e := range entries {
 		name, ok := strings.CutSuffix(e.Name(), ".seg")
 		n, err := strconv.ParseUint(name, 10, 64)
-		if !ok || err != nil || n > lastSegment {
+		if !ok || err != nil || n > 2*lastSegment {
 			continue
 		}
 		info, err := e.Info()
@@ -132,7 +132,7 @@ func segmentsOf(dir string) ([]segment, error) {
 	return segments, nil
 }
 
-const lastSegment = 1 << 60 // more is not a segment's number
+const lastSegment = 1 << 60 // more is no number of a segment
 
 func segmentPath(dir string, n uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%020d.seg", n))

@@ -212,7 +212,10 @@ func TestQueueKeepsOrderAndLosesNothing(t *testing.T) {
 			},
 		})
 		m.reopen(t)
-		for !m.queue.empty() {
+		for tries := 0; !m.queue.empty(); tries++ {
+			if tries == 10 {
+				t.Fatalf("%d are under way for ever", len(m.queue.open))
+			}
 			m.take(t, 4)
 		}
 		for frame := range m.published {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,11 +66,29 @@ func (m *memorySink) tries() []time.Time {
 	return slices.Clone(m.puts)
 }
 
+// text is what a log said.
+type text struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (t *text) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.Write(b)
+}
+
+func (t *text) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.String()
+}
+
 // desk is a recorder over destinations in memory, by their names.
 type desk struct {
 	*Recorder
 	dir      string
-	said     bytes.Buffer
+	said     text
 	registry *prometheus.Registry
 	sinks    sync.Map // of *memorySink
 	stop     context.CancelFunc
@@ -456,6 +475,98 @@ func TestRecordFromEverywhere(t *testing.T) {
 	}
 	if refused := d.count(t, "parlor_log_records_refused_total"); refused != 0 {
 		t.Errorf("refused %v", refused)
+	}
+}
+
+// Who records while the recorder stops, and removes what is empty, is refused or heard.
+func TestRecordBesideTheStop(t *testing.T) {
+	dir := t.TempDir()
+	for range 20 {
+		d := newDesk(t, dir, plenty)
+		d.config.Interval = time.Millisecond
+		d.run()
+		var stop atomic.Bool
+		var writers sync.WaitGroup
+		var count atomic.Int64
+		for range 2 {
+			writers.Go(func() {
+				for !stop.Load() {
+					mark := d.Intend(publication("a", "x"), configured("one", fmt.Sprint("two", count.Add(1)%7)))
+					mark(true)
+				}
+			})
+		}
+		time.Sleep(3 * time.Millisecond)
+		d.halt(t)
+		stop.Store(true)
+		writers.Wait()
+		shipped := func(d *desk) (n int) {
+			d.sinks.Range(func(_, s any) bool { n += len(s.(*memorySink).taken()); return true })
+			return n
+		}
+		got := shipped(d)
+		next := newDesk(t, dir, plenty)
+		next.run()
+		next.halt(t)
+		got += shipped(next)
+		want := 2*int(count.Load()) - int(d.count(t, "parlor_log_records_refused_total"))
+		if got < want {
+			t.Fatalf("shipped %d, want %d", got, want)
+		}
+	}
+}
+
+// Backlogs counts what waits, beside a server that writes.
+func TestBacklogs(t *testing.T) {
+	dir := t.TempDir()
+	all, err := Backlogs(filepath.Join(dir, "none"))
+	if err != nil || len(all) > 0 {
+		t.Errorf("no directory: got %v %v", all, err)
+	}
+	d := newDesk(t, dir, plenty)
+	d.show("a", 1, "one", "two")
+	d.show("b", 2, "one")
+	d.Intend(publication("a", "refused"), configured("one"))(false)
+	d.show("a", 3, "one")
+	for _, s := range d.shippers {
+		if err := s.spool.flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(what string, records ...int) {
+		t.Helper()
+		all, err := Backlogs(dir)
+		var got []int
+		for _, b := range all {
+			got = append(got, b.Records)
+			if b.Records > 0 && (b.Bytes == 0 || b.Oldest.IsZero() || b.Configuration != testConfiguration.String()) {
+				t.Errorf("%s: got %+v", what, b)
+			}
+		}
+		if err != nil || !slices.Equal(got, records) {
+			t.Errorf("%s: got %v %v, want %v", what, got, err, records)
+		}
+	}
+	want("at first", 3, 1)
+	for to, s := range d.shippers {
+		if to.Name == "one" {
+			take(t, s.queue)
+		}
+	}
+	want("one is shipped", 1, 0)
+	late := d.Intend(publication("a", "late"), configured("one"))
+	d.show("a", 4, "one")
+	late(false)
+	for to, s := range d.shippers {
+		if to.Name == "one" {
+			s.spool.flush()
+			take(t, s.queue)
+		}
+		os.WriteFile(filepath.Join(s.spool.dir, cursorFile), []byte("{"), 0o600)
+	}
+	want("with damaged cursors all counts", 4, 1)
+	for _, s := range d.shippers {
+		s.spool.close()
 	}
 }
 

@@ -10,8 +10,10 @@
 //
 //   - What a client saw, and the room logs, is at the destination at some time, at
 //     least once, also after a kill -9 between any two instructions. A power loss may
-//     take the last [syncInterval].
-//   - At one destination a room's records are in the order of their numbers.
+//     take what was recorded since the last sync, which begins each [syncInterval].
+//   - At one destination a room's records of one node are in the order of their numbers.
+//     Not so: what a dead process did not mark, whose number nobody knows; what is under
+//     way while maxHeld others are marked; and what is taken once more after a crash.
 //   - A destination that fails delays no other, and no message. Its spool has a limit;
 //     at that, new records for it are refused, counted, and said in the log.
 //   - Content is never written to the process log.

@@ -45,6 +45,7 @@ func TestMain(m *testing.M) {
 //	get [-host H] STATUS URL   a GET; prints the body
 //	call [-keys FILE] STATUS URL OPERATION [JSON]  a call of the control plane, signed with
 //	                           the first key of the file, else hardly; prints the body
+//	logged URL                 show two events in a new room that logs to the bucket bucket-one
 //	hold URL                   begin a request and never finish it
 //	number FILE NAME WANT      a number of a JSON file, named like "a.b"
 //	certificate CERT KEY       make files for TLS at 127.0.0.1
@@ -59,11 +60,12 @@ func TestScripts(t *testing.T) {
 			return os.Mkdir(e.WorkDir+"/tmp", 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"start": start,
-			"halt":  halt,
-			"get":   get,
-			"call":  call,
-			"hold":  hold,
+			"start":  start,
+			"halt":   halt,
+			"get":    get,
+			"call":   call,
+			"hold":   hold,
+			"logged": logged,
 
 			"number":      number,
 			"certificate": certificate,
@@ -218,9 +220,7 @@ func call(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: call [-keys FILE] STATUS URL OPERATION [JSON]")
 	}
 	body := strings.Join(args[3:], "")
-	r, err := http.NewRequest("POST", args[1]+"/"+args[2], strings.NewReader(body))
-	ts.Check(err)
-	r.Header.Set("Content-Type", "application/json")
+	r := hardlySigned(ts, args[1]+"/"+args[2], body)
 	if keys != "" {
 		set, err := credentials.Load(ts.MkAbs(keys), "")
 		ts.Check(err)
@@ -228,13 +228,45 @@ func call(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(v4.NewSigner().SignHTTP(context.Background(), aws.Credentials{
 			AccessKeyID: key.AccessKey, SecretAccessKey: key.Secret, SessionToken: key.SessionToken,
 		}, r, fmt.Sprintf("%x", sha256.Sum256([]byte(body))), "ivschat", "us-west-2", time.Now()))
-		send(ts, args[0], r)
-		return
 	}
+	send(ts, args[0], r)
+}
+
+// hardlySigned is a call that a server of dev takes.
+func hardlySigned(ts *testscript.TestScript, url, body string) *http.Request {
+	r, err := http.NewRequest("POST", url, strings.NewReader(body))
+	ts.Check(err)
+	r.Header.Set("Content-Type", "application/json")
 	now := time.Now().UTC().Format("20060102T150405Z")
 	r.Header.Set("X-Amz-Date", now)
 	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=123456789012/"+now[:8]+"/us-west-2/ivschat/aws4_request, SignedHeaders=host, Signature=00")
-	send(ts, args[0], r)
+	return r
+}
+
+func logged(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: logged URL")
+	}
+	do := func(operation, body string) (arn string) {
+		r := hardlySigned(ts, args[0]+"/"+operation, body)
+		r.Close = true
+		response, err := http.DefaultClient.Do(r)
+		ts.Check(err)
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		ts.Check(err)
+		if response.StatusCode != http.StatusOK {
+			ts.Fatalf("%s: %s", operation, text)
+		}
+		var out struct{ ARN string }
+		ts.Check(json.Unmarshal(text, &out))
+		return out.ARN
+	}
+	configuration := do("CreateLoggingConfiguration", `{"destinationConfiguration":{"s3":{"bucketName":"bucket-one"}}}`)
+	room := do("CreateRoom", `{"loggingConfigurationIdentifiers":["`+configuration+`"]}`)
+	for range 2 {
+		do("SendEvent", `{"roomIdentifier":"`+room+`","eventName":"e"}`)
+	}
 }
 
 func send(ts *testscript.TestScript, status string, r *http.Request) {

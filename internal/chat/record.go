@@ -14,13 +14,16 @@ func (s *Service) show(ctx context.Context, pub *Publication, room *Room, rate i
 	to := make([]*LoggingConfiguration, 0, len(room.LoggingConfigurations))
 	for _, arn := range room.LoggingConfigurations {
 		lc, err := s.logs.get(ctx, arn, s.store.LoggingConfiguration)
+		if err != nil && AsError(err).Code == NotFound {
+			continue // deleted since the room was looked up: it is attached no longer
+		}
 		if err != nil {
 			return fmt.Errorf("find where to log: %v", err) // not the client's business, whatever it is
 		}
 		to = append(to, lc)
 	}
 	mark := s.recorder.Intend(pub, to)
-	published := false
+	published := true // if Publish panics: rather one record too many
 	defer func() { mark(published) }()
 	err := s.broker.Publish(ctx, pub, rate)
 	published = err == nil

@@ -59,32 +59,35 @@ func backlog(dir string) (Backlog, error) {
 		return Backlog{}, err
 	}
 	b := Backlog{Spool: dir, Configuration: to.Configuration, Kind: string(to.Kind), Name: to.Name}
-	at, err := readCursor(dir)
-	if err != nil {
-		return b, err
-	}
-	segments, size, err := segmentsOf(dir)
+	at, _, _ := readCursor(dir) // a damaged one is none, as it is for the server
+	segments, err := segmentsOf(dir)
 	if err != nil || len(segments) == 0 {
 		return b, err
 	}
-	b.Bytes = size
+	for _, segment := range segments {
+		b.Bytes += segment.size
+	}
 	in := reader{dir: dir, at: at}
 	defer in.close()
-	void := 0
+	process, first, void := uint64(0), uint64(math.MaxUint64), 0
 	for {
-		// What is being written now looks torn; it is not counted.
-		e, _, err := in.next(place{Segment: segments[len(segments)-1], Offset: math.MaxInt64})
+		// What is being written now looks damaged; it is not counted.
+		e, _, err := in.next(place{Segment: segments[len(segments)-1].number, Offset: math.MaxInt64})
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
 			return b, err
 		}
+		if in.process != process {
+			process, first = in.process, math.MaxUint64
+		}
 		switch {
-		case e.record == nil && !e.published:
+		case e.record == nil && !e.published && e.intent >= first: // of an intent behind the cursor
 			void++
 		case e.record != nil:
 			b.Records++
+			first = min(first, e.intent)
 			if at := e.record.time(); b.Oldest.IsZero() || at.Before(b.Oldest) {
 				b.Oldest = at
 			}

@@ -2,167 +2,226 @@ package chatlog
 
 import (
 	"cmp"
+	"errors"
 	"io"
 	"slices"
+
+	"parlor/internal/chat"
 )
 
 // queue turns a spool's entries into records that can be shipped, in the order of
 // their numbers in each room.
 //
 // Intents are in the spool in the order in which they were written, numbers are given
-// after that. Two records are only ever the other way round when both were under way
-// at once: a record is ready when nothing in its room is under way that was intended
-// before it was marked. Rather than that, it is taken to be ready when nothing in its
-// room is under way at all, or when maxHeld are waiting.
+// after that. A marked record is ready when nothing in its room is under way that was
+// intended before it was marked: all that have a lower number are known then, and are
+// made ready with it, in order.
+//
+// An intent that a dead process did not mark has no number. It stands among the others
+// where its intent does.
 type queue struct {
 	spool *spool
 	in    reader
 
-	open  map[uint64]*record   // intents without a mark, by their number
-	under map[string]int       // how many of them, by room
-	done  map[string][]*record // marked, by room, until nothing there is under way
-	ready []*record
-	bytes int // of ready
+	process uint64                // whose entries are read
+	clock   uint64                // entries read
+	open    map[uint64]*record    // intents of the process without a mark, by their number
+	rooms   map[string]*roomQueue // that have something under way or waiting
+	ready   []*record
+	bytes   int // of ready
 
-	torn int // segments that ended in the middle of an entry
+	damaged int // places where something could not be read
+}
+
+// roomQueue is what of a room is not ready.
+type roomQueue struct {
+	intended []*record // from the oldest under way on; those marked meanwhile stay among them
+	done     []*record // published, in the order of their marks
+	marked   int       // of intended
 }
 
 const (
-	// maxHeld is how many marked records of a room wait for others to be marked.
+	// maxHeld is how many records of a room wait for one under way to be marked. Such a
+	// one comes later than its number then.
 	maxHeld = 1000
 	// maxReady bounds the records that wait in memory; the rest waits in the spool.
 	maxReady      = 10_000
 	maxReadyBytes = 8 << 20
 )
 
-func newQueue(s *spool) (*queue, error) {
-	at, err := readCursor(s.dir)
-	if err != nil {
-		return nil, err
-	}
-	return &queue{spool: s, in: reader{dir: s.dir, at: at}, open: map[uint64]*record{}, under: map[string]int{}, done: map[string][]*record{}}, nil
+func newQueue(s *spool) *queue {
+	return &queue{spool: s, in: reader{dir: s.dir, at: s.cursor}, open: map[uint64]*record{}, rooms: map[string]*roomQueue{}}
 }
 
 func (q *queue) full() bool { return len(q.ready) >= maxReady || q.bytes >= maxReadyBytes }
 
-// fill reads what there is, as far as there is room for it.
+// fill reads what there is, as far as there is room for it. An error does not keep it
+// from reading on the next time.
 func (q *queue) fill() error {
+	var faults error
 	end := q.spool.end()
 	for !q.full() {
-		before := q.in.at
-		e, torn, err := q.in.next(end)
-		if torn {
-			q.torn++
+		e, damaged, err := q.in.next(end)
+		for _, n := range q.in.unread {
+			if n < q.spool.first {
+				faults = errors.Join(faults, q.spool.setAside(n))
+			}
 		}
-		if before.Segment < q.spool.first && (q.in.at.Segment >= q.spool.first || err == io.EOF) {
+		q.in.unread = nil
+		if damaged { // perhaps the mark of one that waits for it
+			q.damaged++
 			q.orphans()
 		}
+		if err != nil && err != io.EOF {
+			return errors.Join(faults, err)
+		}
+		process := q.in.process
 		if err == io.EOF {
-			return nil
+			process = q.spool.first // nothing of another is left
 		}
-		if err != nil {
-			return err
+		if process != q.process {
+			q.orphans()
+			q.process = process
 		}
+		if err == io.EOF {
+			break
+		}
+		q.clock++
 		if e.record != nil {
-			e.record.place = place{Segment: q.in.at.Segment, Offset: before.Offset}
-			if before.Segment != q.in.at.Segment {
-				e.record.place.Offset = 0
-			}
+			e.record.place = e.place
 			q.intend(e.intent, e.record)
-		} else {
-			q.mark(e)
+		} else if r := q.open[e.intent]; r != nil { // else it was shipped already
+			r.at = e.at
+			q.mark(e.intent, r, e.published)
 		}
 	}
-	return nil
+	return faults
 }
 
 func (q *queue) intend(n uint64, r *record) {
-	if old := q.open[n]; old != nil { // of a process before this one, which died
-		q.finish(n, old, true)
+	if old := q.open[n]; old != nil { // of a spool that was put together by hand
+		q.mark(n, old, true)
 	}
+	room := q.rooms[r.room]
+	if room == nil {
+		room = &roomQueue{}
+		q.rooms[r.room] = room
+	}
+	r.intended = q.clock
 	q.open[n] = r
-	q.under[r.room]++
+	room.intended = append(room.intended, r)
 }
 
-func (q *queue) mark(e entry) {
-	r := q.open[e.intent]
-	if r == nil {
-		return // the intent was shipped already
-	}
-	r.at = e.at
-	q.finish(e.intent, r, e.published)
-}
-
-// finish takes a record that is under way no longer.
-func (q *queue) finish(n uint64, r *record, published bool) {
+// mark takes a record that is under way no longer.
+func (q *queue) mark(n uint64, r *record, published bool) {
 	delete(q.open, n)
-	if q.under[r.room]--; q.under[r.room] == 0 {
-		delete(q.under, r.room)
-	}
+	room := q.rooms[r.room]
+	r.marked = q.clock
+	room.marked++
 	if published {
-		q.done[r.room] = append(q.done[r.room], r)
+		room.done = append(room.done, r)
+	} else {
+		r.frame = nil
 	}
-	if q.under[r.room] == 0 || len(q.done[r.room]) >= maxHeld {
-		q.release(r.room)
+	for len(room.intended) > 0 && room.intended[0].marked > 0 {
+		room.intended = room.intended[1:]
+		room.marked--
 	}
-}
-
-// release makes a room's marked records ready.
-func (q *queue) release(room string) {
-	done := q.done[room]
-	delete(q.done, room)
-	// Those without a number stay where they are: as late as they were marked.
-	slices.SortStableFunc(done, func(a, b *record) int {
-		if a.at.Epoch == 0 || b.at.Epoch == 0 {
-			return 0
+	if room.marked >= maxHeld || len(room.done) >= 2*maxHeld {
+		room.intended = slices.DeleteFunc(room.intended, func(r *record) bool { return r.marked > 0 })
+		room.marked = 0
+		q.release(room, len(room.done))
+	} else {
+		count := len(room.done)
+		if len(room.intended) > 0 {
+			oldest := room.intended[0].intended
+			count, _ = slices.BinarySearchFunc(room.done, oldest, func(r *record, oldest uint64) int { return cmp.Compare(r.marked, oldest) })
 		}
-		return cmp.Or(cmp.Compare(a.at.Epoch, b.at.Epoch), cmp.Compare(a.at.Number, b.at.Number))
-	})
-	for _, r := range done {
-		q.ready = append(q.ready, r)
-		q.bytes += r.size()
+		q.release(room, count)
+	}
+	if len(room.intended)+len(room.done) == 0 {
+		delete(q.rooms, r.room)
 	}
 }
 
-// orphans takes the intents of processes before this one that were never marked for
-// published: rather one record too many than one too few.
+// release makes the first of a room's marked records ready, and what comes before them.
+func (q *queue) release(room *roomQueue, count int) {
+	if count == 0 {
+		return
+	}
+	last := chat.Position{}
+	for _, r := range room.done[:count] {
+		if compare(last, r.at) < 0 {
+			last = r.at
+		}
+	}
+	var numbered, others, later []*record
+	for i, r := range room.done {
+		switch {
+		case i >= count && (r.at.Epoch == 0 || compare(r.at, last) > 0):
+			later = append(later, r)
+		case r.at.Epoch == 0:
+			others = append(others, r)
+		default:
+			numbered = append(numbered, r)
+		}
+	}
+	room.done = later
+	slices.SortStableFunc(numbered, func(a, b *record) int { return compare(a.at, b.at) })
+	for _, r := range numbered {
+		for len(others) > 0 && others[0].intended < r.intended {
+			q.add(others[0])
+			others = others[1:]
+		}
+		q.add(r)
+	}
+	for _, r := range others {
+		q.add(r)
+	}
+}
+
+func (q *queue) add(r *record) {
+	q.ready = append(q.ready, r)
+	q.bytes += r.size()
+}
+
+func compare(a, b chat.Position) int {
+	return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), cmp.Compare(a.Number, b.Number))
+}
+
+// orphans takes the intents that nobody will mark for published: rather one record too
+// many than one too few.
 func (q *queue) orphans() {
 	numbers := make([]uint64, 0, len(q.open))
 	for n := range q.open {
 		numbers = append(numbers, n)
 	}
-	slices.SortFunc(numbers, func(a, b uint64) int {
-		p, o := q.open[a].place, q.open[b].place
-		return cmp.Or(cmp.Compare(p.Segment, o.Segment), cmp.Compare(p.Offset, o.Offset))
-	})
+	slices.Sort(numbers)
 	for _, n := range numbers {
-		q.finish(n, q.open[n], true)
+		q.clock++
+		q.mark(n, q.open[n], true)
 	}
 }
 
 // shipped takes the records that are at their destination out of the queue, but for
 // rest, and says so in the spool.
 func (q *queue) shipped(rest []*record) error {
-	q.ready = append(rest[:len(rest):len(rest)], q.ready[:0]...)
+	q.ready = rest[:len(rest):len(rest)]
 	q.bytes = 0
+	at := q.in.at
 	for _, r := range q.ready {
 		q.bytes += r.size()
+		at = earlier(at, r.place)
 	}
-	at := q.in.at
-	earliest := func(r *record) {
-		if r.place.before(at) {
-			at = r.place
+	for _, room := range q.rooms {
+		for _, r := range room.intended {
+			if r.marked == 0 {
+				at = earlier(at, r.place)
+				break // the others are behind it
+			}
 		}
-	}
-	for _, r := range q.ready {
-		earliest(r)
-	}
-	for _, r := range q.open {
-		earliest(r)
-	}
-	for _, rs := range q.done {
-		for _, r := range rs {
-			earliest(r)
+		for _, r := range room.done {
+			at = earlier(at, r.place)
 		}
 	}
 	if err := writeCursor(q.spool.dir, at); err != nil {
@@ -172,7 +231,14 @@ func (q *queue) shipped(rest []*record) error {
 	return nil
 }
 
+func earlier(a, b place) place {
+	if b.before(a) {
+		return b
+	}
+	return a
+}
+
 // empty reports whether everything in the spool is at its destination.
 func (q *queue) empty() bool {
-	return len(q.ready)+len(q.open)+len(q.done) == 0 && !q.in.at.before(q.spool.end())
+	return len(q.ready)+len(q.rooms) == 0 && !q.in.at.before(q.spool.end())
 }

@@ -16,6 +16,8 @@ type record struct {
 
 	at    chat.Position // zero when it is not known
 	place place         // in the spool
+
+	intended, marked uint64 // when, by the clock of the queue; 0: not yet
 }
 
 func (r *record) time() time.Time { return time.Unix(0, r.accepted).UTC() }

@@ -10,8 +10,10 @@
 //
 //   - What a client saw, and the room logs, is at the destination at some time, at
 //     least once, also after a kill -9 between any two instructions. A power loss may
-//     take the last [syncInterval].
-//   - At one destination a room's records are in the order of their numbers.
+//     take what was recorded since the last sync, which begins each [syncInterval].
+//   - At one destination a room's records of one node are in the order of their numbers.
+//     Not so: what a dead process did not mark, whose number nobody knows; what is under
+//     way while maxHeld others are marked; and what is taken once more after a crash.
 //   - A destination that fails delays no other, and no message. Its spool has a limit;
 //     at that, new records for it are refused, counted, and said in the log.
 //   - Content is never written to the process log.
@@ -25,8 +27,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,39 +61,59 @@ type Recorder struct {
 	logger  *slog.Logger
 	metrics *metrics
 	aws     *clients
+	sinks   func(destination) sink
 
-	mu       sync.Mutex
+	opening sync.Mutex // held while a spool is opened, before mu
+
+	mu       sync.RWMutex
 	shippers map[destination]*shipper
 	running  context.Context // set by Run; nil before
+	stopped  bool            // by Run: there are no new shippers any more
 	own      sync.WaitGroup
 }
 
-// New returns a Recorder over the spools in a directory.
+// New returns a Recorder over the spools in a directory. One that cannot be opened is
+// left as it is, and said.
 func New(c Config) (*Recorder, error) {
 	r := &Recorder{config: c, logger: c.Logger, metrics: newMetrics(c.Metrics), aws: &clients{}, shippers: map[destination]*shipper{}}
+	return r, r.load(r.sink)
+}
+
+// load opens the spools that are there.
+func (r *Recorder) load(sinks func(destination) sink) error {
+	c := r.config
+	r.sinks = sinks
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the chat log's spool: %w", err)
+		return fmt.Errorf("make the chat log's spool: %w", err)
 	}
 	entries, err := os.ReadDir(c.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("open the chat log's spool: %w", err)
+		return fmt.Errorf("open the chat log's spool: %w", err)
 	}
 	for _, e := range entries {
 		if !e.IsDir() {
 			continue
 		}
-		to, err := readDestination(filepath.Join(c.Dir, e.Name()))
-		if errors.Is(err, os.ErrNotExist) { // killed while it was made: there is nothing in it
+		dir := filepath.Join(c.Dir, e.Name())
+		to, err := readDestination(dir)
+		if errors.Is(err, os.ErrNotExist) && empty(dir) { // killed while it was made or removed
+			os.RemoveAll(dir)
 			continue
 		}
-		if err != nil {
-			return nil, err
+		if err == nil {
+			_, err = r.shipper(to, dir)
 		}
-		if _, err := r.shipper(to); err != nil {
-			return nil, err
+		if err != nil {
+			r.logger.Error("a spool of the chat log is left as it is", "spool", dir, "error", err)
 		}
 	}
-	return r, nil
+	return nil
+}
+
+// empty reports whether a spool has no segments.
+func empty(dir string) bool {
+	segments, err := segmentsOf(dir)
+	return err == nil && len(segments) == 0
 }
 
 func readDestination(dir string) (to destination, err error) {
@@ -109,38 +133,75 @@ func spoolName(to destination, id string) string {
 	return id + "-" + hex.EncodeToString(sum[:4])
 }
 
-// shipper returns the shipper of a destination. r.mu is held, or nobody else is there.
-func (r *Recorder) shipper(to destination) (*shipper, error) {
-	if s := r.shippers[to]; s != nil {
+// shipper returns the shipper of a destination, whose spool is in dir if it is not open
+// yet; "" is its usual place.
+func (r *Recorder) shipper(to destination, dir string) (*shipper, error) {
+	r.mu.RLock()
+	s := r.shippers[to]
+	r.mu.RUnlock()
+	if s != nil && dir == "" {
 		return s, nil
 	}
-	arn, err := chat.ParseARN(to.Configuration)
-	if err != nil {
-		return nil, fmt.Errorf("a spool of %q: %w", to.Configuration, err)
+	r.opening.Lock()
+	defer r.opening.Unlock()
+	r.mu.RLock()
+	s, stopped := r.shippers[to], r.stopped
+	r.mu.RUnlock()
+	switch {
+	case s != nil && (dir == "" || dir == s.spool.dir):
+		return s, nil
+	case s != nil:
+		return nil, fmt.Errorf("another spool, %s, is for the same destination", s.spool.dir)
+	case stopped:
+		return nil, errClosed
 	}
-	dir := filepath.Join(r.config.Dir, spoolName(to, arn.ID))
-	spool, err := openSpool(dir, r.config.Limit)
-	if err != nil {
-		return nil, err
-	}
-	text, err := to.marshal()
-	if err == nil {
-		err = replaceFile(filepath.Join(dir, destinationFile), text)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("make a spool: %w", err)
-	}
-	queue, err := newQueue(spool)
+	s, err := r.openShipper(to, dir)
 	if err != nil {
 		return nil, err
 	}
-	s := &shipper{recorder: r, to: to, spool: spool, queue: queue, sink: r.sink(to), interval: r.config.Interval}
-	if to.Kind == chat.DestinationS3 && r.config.Local == "" {
-		s.interval = r.config.S3Interval
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return nil, errors.Join(errClosed, s.spool.close())
 	}
 	r.shippers[to] = s
 	if r.running != nil {
 		r.own.Go(func() { s.run(r.running) })
+	}
+	return s, nil
+}
+
+// openShipper opens a destination's spool.
+func (r *Recorder) openShipper(to destination, dir string) (*shipper, error) {
+	arn, err := chat.ParseARN(to.Configuration)
+	if err != nil {
+		return nil, fmt.Errorf("a spool of %q: %w", to.Configuration, err)
+	}
+	if dir == "" {
+		dir = filepath.Join(r.config.Dir, spoolName(to, arn.ID))
+	}
+	spool, err := openSpool(dir, r.config.Limit)
+	if err != nil {
+		return nil, err
+	}
+	if spool.doubt != nil {
+		r.logger.Error("the chat log's spool is shipped from its beginning, what is at the destination already once more", "spool", dir, "error", spool.doubt)
+	}
+	if found, err := readDestination(dir); err != nil || found != to {
+		text, err := to.marshal()
+		if err == nil {
+			err = keepFile(filepath.Join(dir, destinationFile), text)
+		}
+		if err == nil {
+			err = syncDirectory(r.config.Dir)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("make a spool: %w", err)
+		}
+	}
+	s := &shipper{recorder: r, to: to, spool: spool, queue: newQueue(spool), sink: r.sinks(to), interval: r.config.Interval}
+	if to.Kind == chat.DestinationS3 && r.config.Local == "" {
+		s.interval = r.config.S3Interval
 	}
 	return s, nil
 }
@@ -168,9 +229,7 @@ func (r *Recorder) Intend(pub *chat.Publication, to []*chat.LoggingConfiguration
 	intents := make([]intent, 0, chat.MaxLoggingConfigurationsPerRoom)
 	for _, lc := range to {
 		d := destination{Configuration: lc.ARN.String(), Account: lc.ARN.Account, Region: lc.ARN.Region, Kind: lc.Destination.Kind, Name: lc.Destination.Name}
-		r.mu.Lock()
-		s, err := r.shipper(d)
-		r.mu.Unlock()
+		s, err := r.shipper(d, "")
 		if err == nil {
 			var n uint64
 			if n, err = s.spool.intend(pub); err == nil {
@@ -211,26 +270,31 @@ func (r *Recorder) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:
-			for _, s := range r.all() {
-				if err := s.spool.flush(true); err != nil {
+			r.each(func(s *shipper) {
+				if err := s.spool.sync(); err != nil {
 					r.complain("the chat log's spool cannot be written", s.to, err)
 				}
-			}
+			})
 		}
 	}
+	r.mu.Lock()
+	r.stopped = true
+	r.mu.Unlock()
 	r.own.Wait()
-	for _, s := range r.all() {
-		s.finish()
-	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	r.each(func(s *shipper) { s.finish(ctx) })
 	return nil
 }
 
-func (r *Recorder) all() []*shipper {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := make([]*shipper, 0, len(r.shippers))
-	for _, s := range r.shippers {
-		all = append(all, s)
+// each does something for all shippers at once.
+func (r *Recorder) each(f func(*shipper)) {
+	r.mu.RLock()
+	all := slices.Collect(maps.Values(r.shippers))
+	r.mu.RUnlock()
+	var wait sync.WaitGroup
+	for _, s := range all {
+		wait.Go(func() { f(s) })
 	}
-	return all
+	wait.Wait()
 }

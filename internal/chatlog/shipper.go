@@ -70,7 +70,10 @@ func (s *shipper) run(ctx context.Context) {
 
 // due reads what there is, and reports whether it is to be shipped now.
 func (s *shipper) due(now bool) bool {
-	if err := errors.Join(s.spool.flush(false), s.queue.fill()); err != nil {
+	if err := s.spool.flush(); err != nil {
+		s.recorder.complain("the chat log's spool cannot be written", s.to, err)
+	}
+	if err := s.queue.fill(); err != nil {
 		s.recorder.complain("the chat log's spool cannot be read", s.to, err)
 	}
 	if len(s.queue.ready) == 0 {
@@ -85,26 +88,33 @@ func (s *shipper) due(now bool) bool {
 
 // ship takes what is ready to the destination.
 func (s *shipper) ship(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	putting, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
 	m := s.recorder.metrics
 	count := len(s.queue.ready)
-	rest, err := s.sink.put(ctx, s.queue.ready)
+	rest, err := s.sink.put(putting, s.queue.ready)
+	taken := count - len(rest)
+	if taken > 0 {
+		s.failures = 0
+	}
 	var u *unwanted
 	if errors.As(err, &u) {
 		m.unwanted.WithLabelValues(s.to.Configuration).Add(float64(u.count))
+		taken -= u.count
 		s.recorder.complain("the chat log's destination refuses records for what they are; they are left out", s.to, u.err)
 		err = u.failed
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		s.failures = 0
-	} else {
+	case ctx.Err() != nil: // the node stops: finish tries once more
+	default:
 		s.failures++
 		m.failed(s.to.Configuration, err)
 		s.recorder.complain("the chat log's destination takes no records; they wait in the spool", s.to, err)
 	}
 	if len(rest) < count {
-		m.shipped.WithLabelValues(s.to.Configuration).Add(float64(count - len(rest)))
+		m.shipped.WithLabelValues(s.to.Configuration).Add(float64(max(taken, 0)))
 		s.waiting = time.Time{}
 		if cursorErr := s.queue.shipped(rest); cursorErr != nil {
 			s.recorder.complain("the chat log's spool cannot be written", s.to, cursorErr)
@@ -119,26 +129,26 @@ func (s *shipper) pause() time.Duration {
 	return d/2 + rand.N(d/2+1)
 }
 
-// finish ships what is left, says what stays, and closes the spool. One that is empty
-// is removed: its destination may never be used again.
-func (s *shipper) finish() {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	for s.due(true) && ctx.Err() == nil {
+// finish ships what is left until ctx ends, says what stays, and closes the spool. One
+// that is empty is removed: its destination may never be used again.
+func (s *shipper) finish(ctx context.Context) {
+	for ctx.Err() == nil && s.due(true) {
 		if err := s.ship(ctx); err != nil {
 			break
 		}
 	}
-	empty := s.queue.empty()
+	// Nothing can be added from here on: what is empty stays so.
+	err := errors.Join(s.spool.close(), s.queue.fill())
 	s.queue.in.close()
-	if err := s.spool.close(); err != nil {
-		s.recorder.complain("the chat log's spool cannot be written", s.to, err)
-	} else if empty {
-		os.RemoveAll(s.spool.dir)
-		return
+	if err == nil && s.queue.empty() {
+		err = os.RemoveAll(s.spool.dir)
+		if err == nil {
+			return
+		}
 	}
-	if !empty {
-		s.recorder.logger.Warn("records of the chat log stay in the spool until this node runs again", "spool", s.spool.dir,
-			"logging_configuration", s.to.Configuration, "bytes", s.spool.size)
+	if err != nil {
+		s.recorder.complain("the chat log's spool cannot be closed", s.to, err)
 	}
+	s.recorder.logger.Warn("records of the chat log stay in the spool until this node runs again", "spool", s.spool.dir,
+		"logging_configuration", s.to.Configuration, "bytes", s.spool.bytes())
 }

@@ -29,13 +29,17 @@ const (
 func startAWS(t *testing.T) *chatlogtest.AWS {
 	t.Helper()
 	a := chatlogtest.Start(t)
+	setAWS(t, a)
+	return a
+}
+
+func setAWS(t testing.TB, a *chatlogtest.AWS) {
 	none := t.TempDir() + "/none"
 	for _, v := range append(a.Env(), "AWS_CONFIG_FILE="+none, "AWS_SHARED_CREDENTIALS_FILE="+none, "AWS_PROFILE=", "AWS_MAX_ATTEMPTS=1",
 		"AWS_REGION=us-east-2", "NO_PROXY=127.0.0.1", "no_proxy=127.0.0.1") {
 		name, value, _ := strings.Cut(v, "=")
 		t.Setenv(name, value)
 	}
-	return a
 }
 
 func to(kind chat.DestinationKind, name string) destination {

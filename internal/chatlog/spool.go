@@ -2,11 +2,9 @@ package chatlog
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -19,18 +17,23 @@ import (
 )
 
 // A spool is a directory of segments, files that are only ever appended to. A segment
-// begins with segmentMagic; entries follow, each a length, a checksum and a body.
-// What a process killed in the middle of a write left behind fails its checksum and
-// ends its segment; every process begins a segment of its own.
+// begins with segmentMagic and the number of the first segment of the process that
+// writes it; entries follow, each a length, a checksum and a body. Every process begins
+// segments of its own: nothing is ever written behind what a killed one left in part.
 //
-// A body is its kind, the number of the intent in its spool, and
+// A body is its kind, the number of the intent among those of its process, and
 //
 //	intent: time (Unix ns) · publication kind · room id, frame (each with its length)
 //	mark:   published (0 or 1) · epoch · number
+//
+// A killed process loses nothing that was written. A power loss takes what was not
+// synced: flush does that, also for the names of new segments; nothing is synced while
+// a message waits.
 const (
-	segmentMagic = "PARLOR\x00\x01" // the last byte is the version
-	segmentSize  = 8 << 20
-	maxEntry     = 1 << 20
+	segmentMagic  = "PARLOR\x00\x01" // the last byte is the version
+	segmentHeader = int64(len(segmentMagic) + 8)
+	segmentSize   = 8 << 20   // or a quarter of the limit, if that is less: whole segments are freed
+	maxEntry      = 128 << 10 // frames are far less, see chat.TestLargestFrame
 
 	entryIntent = 1
 	entryMark   = 2
@@ -50,18 +53,22 @@ func (p place) before(q place) bool {
 
 // spool keeps the records of one destination until they are there.
 type spool struct {
-	dir   string
-	limit int64  // bytes
-	first uint64 // segment of this process
+	dir    string
+	limit  int64  // bytes
+	first  uint64 // segment of this process
+	cursor place  // when it was opened
+	doubt  error  // why the cursor is the beginning though there was another
 
 	mu      sync.Mutex
-	file    *os.File // nil until something is written
-	at      place    // where the next entry goes: what is before is whole
-	size    int64    // of all segments
-	intents uint64   // made by this process
-	marks   []byte   // to be written before the next intent, or by flush
-	dirty   bool     // written since the last sync
-	failed  error    // the last write
+	file    *os.File   // nil until something is written
+	at      place      // where the next entry goes: what is before is whole
+	size    int64      // of all segments
+	intents uint64     // made by this process
+	marks   []byte     // to be written before the next intent, or by flush
+	ended   []*os.File // segments that are whole, to be synced
+	dirty   bool       // file was written since the last sync
+	begun   bool       // a segment was begun since the last sync
+	closed  bool
 }
 
 // openSpool opens the spool in a directory, which is made if it is not there.
@@ -69,28 +76,42 @@ func openSpool(dir string, limit int64) (*spool, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open a spool: %w", err)
 	}
-	segments, size, err := segmentsOf(dir)
+	segments, err := segmentsOf(dir)
 	if err != nil {
 		return nil, err
 	}
-	s := &spool{dir: dir, limit: limit, size: size}
-	if n := len(segments); n > 0 {
-		s.first = segments[n-1] + 1
+	s := &spool{dir: dir, limit: limit}
+	cursor, found, err := readCursor(dir)
+	if err != nil {
+		s.doubt = err
+	}
+	if found { // also where the segments before it are gone
+		s.cursor, s.first = cursor, cursor.Segment+1
+	}
+	for _, segment := range segments {
+		s.first = max(s.first, segment.number+1)
+		s.size += segment.size
 	}
 	s.at = place{Segment: s.first}
 	return s, nil
 }
 
-// segmentsOf lists a spool's segments, oldest first, and their size in all.
-func segmentsOf(dir string) (segments []uint64, size int64, err error) {
+type segment struct {
+	number uint64
+	size   int64
+}
+
+// segmentsOf lists a spool's segments, oldest first.
+func segmentsOf(dir string) ([]segment, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, 0, fmt.Errorf("list a spool: %w", err)
+		return nil, fmt.Errorf("list a spool: %w", err)
 	}
+	var segments []segment
 	for _, e := range entries {
 		name, ok := strings.CutSuffix(e.Name(), ".seg")
 		n, err := strconv.ParseUint(name, 10, 64)
-		if !ok || err != nil {
+		if !ok || err != nil || n > 2*lastSegment {
 			continue
 		}
 		info, err := e.Info()
@@ -98,24 +119,38 @@ func segmentsOf(dir string) (segments []uint64, size int64, err error) {
 			continue // shipped meanwhile
 		}
 		if err != nil {
-			return nil, 0, fmt.Errorf("list a spool: %w", err)
+			return nil, fmt.Errorf("list a spool: %w", err)
 		}
-		segments, size = append(segments, n), size+info.Size()
+		segments = append(segments, segment{n, info.Size()})
 	}
-	slices.Sort(segments)
-	return segments, size, nil
+	slices.SortFunc(segments, func(a, b segment) int {
+		if a.number < b.number {
+			return -1
+		}
+		return 1
+	})
+	return segments, nil
 }
+
+const lastSegment = 1 << 60 // more is no number of a segment
 
 func segmentPath(dir string, n uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%020d.seg", n))
 }
 
-var errFull = errors.New("the spool is full")
+var (
+	errFull   = errors.New("the spool is full")
+	errClosed = errors.New("the spool is closed")
+	errLarge  = errors.New("the record is too large")
+)
 
 // intend writes an intent. When it returns nil, the intent outlives this process.
 func (s *spool) intend(pub *chat.Publication) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return 0, errClosed
+	}
 	b := make([]byte, 0, len(s.marks)+len(pub.Frame)+64)
 	b = append(b, s.marks...)
 	b = appendEntry(b, func(b []byte) []byte {
@@ -128,6 +163,9 @@ func (s *spool) intend(pub *chat.Publication) (uint64, error) {
 		b = binary.AppendUvarint(b, uint64(len(pub.Frame)))
 		return append(b, pub.Frame...)
 	})
+	if len(b)-len(s.marks)-8 > maxEntry {
+		return 0, errLarge
+	}
 	if s.size+int64(len(b)) > s.limit {
 		return 0, errFull
 	}
@@ -144,35 +182,64 @@ func (s *spool) intend(pub *chat.Publication) (uint64, error) {
 func (s *spool) mark(intent uint64, published bool, at chat.Position) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return // the intent is shipped by the next process
+	}
 	s.marks = appendEntry(s.marks, func(b []byte) []byte {
 		b = append(b, entryMark)
 		b = binary.AppendUvarint(b, intent)
-		b = append(b, map[bool]byte{false: 0, true: 1}[published])
+		if published {
+			b = append(b, 1)
+		} else {
+			b = append(b, 0)
+		}
 		b = binary.AppendUvarint(b, at.Epoch)
 		return binary.AppendUvarint(b, at.Number)
 	})
 }
 
-// flush writes the marks, and syncs what was written since the last time if sync is
-// set.
-func (s *spool) flush(sync bool) error {
+// flush writes the marks.
+func (s *spool) flush() error {
 	s.mu.Lock()
-	if len(s.marks) > 0 { // also over the limit: without them nothing can be shipped
-		if err := s.write(s.marks); err != nil {
-			s.mu.Unlock()
-			return err
-		}
-		s.marks = s.marks[:0]
-	}
-	file, dirty := s.file, s.dirty
-	if sync {
-		s.dirty = false
-	}
-	s.mu.Unlock()
-	if !sync || !dirty || file == nil {
+	defer s.mu.Unlock()
+	return s.writeMarks()
+}
+
+// writeMarks writes the marks, also over the limit: without them nothing can be
+// shipped. s.mu is held.
+func (s *spool) writeMarks() error {
+	if len(s.marks) == 0 || s.closed {
 		return nil
 	}
-	if err := file.Sync(); err != nil && !errors.Is(err, os.ErrClosed) { // a closed one was synced
+	if err := s.write(s.marks); err != nil {
+		return err
+	}
+	s.marks = s.marks[:0]
+	return nil
+}
+
+// sync writes the marks and syncs what was written since the last time. One goroutine
+// at a time calls it.
+func (s *spool) sync() error {
+	s.mu.Lock()
+	err := s.writeMarks()
+	ended, file, begun := s.ended, s.file, s.begun
+	if !s.dirty {
+		file = nil
+	}
+	s.ended, s.dirty, s.begun = nil, false, false
+	s.mu.Unlock()
+	for _, f := range ended {
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	if file != nil {
+		// An ended file is closed by the next call alone.
+		err = errors.Join(err, file.Sync())
+	}
+	if begun {
+		err = errors.Join(err, syncDirectory(s.dir))
+	}
+	if err != nil {
 		return fmt.Errorf("sync a spool: %w", err)
 	}
 	return nil
@@ -180,21 +247,17 @@ func (s *spool) flush(sync bool) error {
 
 // write appends whole entries. s.mu is held.
 func (s *spool) write(b []byte) error {
-	if s.file == nil || s.at.Offset+int64(len(b)) > segmentSize {
+	if s.file == nil || s.at.Offset > segmentHeader && s.at.Offset+int64(len(b)) > min(segmentSize, s.limit/4) {
 		if err := s.begin(); err != nil {
 			return err
 		}
 	}
-	n, err := s.file.Write(b)
-	if err != nil {
-		// What was written in part must not stand before what comes: another segment.
-		s.size += int64(n)
-		s.file.Close()
-		s.file = nil
+	if _, err := s.file.WriteAt(b, s.at.Offset); err != nil {
+		s.file.Truncate(s.at.Offset) // best effort: what comes is written over what was written in part
 		return fmt.Errorf("write a spool: %w", err)
 	}
-	s.at.Offset += int64(n)
-	s.size += int64(n)
+	s.at.Offset += int64(len(b))
+	s.size += int64(len(b))
 	s.dirty = true
 	return nil
 }
@@ -205,22 +268,17 @@ func (s *spool) begin() error {
 	if s.at.Offset > 0 {
 		next++
 	}
-	if s.file != nil {
-		s.file.Sync() // best effort: a fault shows at the next write, too
-		s.file.Close()
-		s.file = nil
-	}
 	var file *os.File
 	var err error
 	for { // a segment that could not be begun may be there in part
-		file, err = os.OpenFile(segmentPath(s.dir, next), os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
+		file, err = os.OpenFile(segmentPath(s.dir, next), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		if !errors.Is(err, fs.ErrExist) {
 			break
 		}
 		next++
 	}
 	if err == nil {
-		if _, err = file.WriteString(segmentMagic); err != nil {
+		if _, err = file.Write(binary.BigEndian.AppendUint64([]byte(segmentMagic), s.first)); err != nil {
 			file.Close()
 			os.Remove(file.Name())
 		}
@@ -228,9 +286,12 @@ func (s *spool) begin() error {
 	if err != nil {
 		return fmt.Errorf("begin a segment: %w", err)
 	}
-	s.file = file
-	s.at = place{Segment: next, Offset: int64(len(segmentMagic))}
-	s.size += int64(len(segmentMagic))
+	if s.file != nil {
+		s.ended = append(s.ended, s.file)
+	}
+	s.file, s.begun = file, true
+	s.at = place{Segment: next, Offset: segmentHeader}
+	s.size += segmentHeader
 	return nil
 }
 
@@ -241,33 +302,61 @@ func (s *spool) end() place {
 	return s.at
 }
 
+// bytes is the size of all segments.
+func (s *spool) bytes() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.size
+}
+
 // release removes the segments that are before a place.
 func (s *spool) release(before place) {
-	segments, _, err := segmentsOf(s.dir)
+	segments, err := segmentsOf(s.dir)
 	if err != nil {
 		return // the next release does it
 	}
-	for _, n := range segments {
-		if n < before.Segment {
-			os.Remove(segmentPath(s.dir, n))
+	for _, segment := range segments {
+		if segment.number < before.Segment && os.Remove(segmentPath(s.dir, segment.number)) == nil {
+			s.forget(segment.size)
 		}
-	}
-	if _, size, err := segmentsOf(s.dir); err == nil {
-		s.mu.Lock()
-		s.size = size
-		s.mu.Unlock()
 	}
 }
 
-func (s *spool) close() error {
-	err := s.flush(true)
+func (s *spool) forget(size int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.file != nil {
-		err = errors.Join(err, s.file.Close())
-		s.file = nil
+	s.size -= size
+}
+
+// setAside keeps a segment that cannot be read under another name, where nothing
+// touches it. The error says so.
+func (s *spool) setAside(n uint64) error {
+	name := segmentPath(s.dir, n)
+	info, err := os.Stat(name)
+	if err == nil {
+		err = os.Rename(name, name+".unread")
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("set a segment aside: %w", err)
+	}
+	s.forget(info.Size())
+	return fmt.Errorf("a segment of another version, or damaged, is not shipped and is kept as %s.unread", name)
+}
+
+// close ends the spool: it takes no intents any more.
+func (s *spool) close() error {
+	err := s.sync()
+	s.mu.Lock()
+	if !s.closed {
+		err = errors.Join(err, s.writeMarks()) // of what came meanwhile
+		s.closed = true
+		if s.file != nil {
+			s.ended = append(s.ended, s.file)
+			s.file, s.dirty = nil, false
+		}
+	}
+	s.mu.Unlock()
+	return errors.Join(err, s.sync())
 }
 
 // appendEntry appends an entry whose body is what f appends.
@@ -279,203 +368,4 @@ func appendEntry(b []byte, f func([]byte) []byte) []byte {
 	binary.BigEndian.PutUint32(b[start:], uint32(len(body)))
 	binary.BigEndian.PutUint32(b[start+4:], crc32.Checksum(body, castagnoli))
 	return b
-}
-
-// entry is an entry as it was read.
-type entry struct {
-	intent    uint64
-	record    *record // of an intent
-	published bool    // of a mark
-	at        chat.Position
-}
-
-var errTorn = errors.New("not a whole entry")
-
-// parseEntry reads the body of an entry whose checksum holds.
-func parseEntry(body []byte) (entry, error) {
-	var e entry
-	kind, rest := byte(0), body
-	take := func() byte {
-		if len(rest) == 0 {
-			kind = 0xff
-			return 0
-		}
-		c := rest[0]
-		rest = rest[1:]
-		return c
-	}
-	number := func() uint64 {
-		v, n := binary.Uvarint(rest)
-		if n <= 0 {
-			kind, rest = 0xff, nil
-			return 0
-		}
-		rest = rest[n:]
-		return v
-	}
-	text := func() []byte {
-		n := number()
-		if n > uint64(len(rest)) {
-			kind, rest = 0xff, nil
-			return nil
-		}
-		t := rest[:n]
-		rest = rest[n:]
-		return t
-	}
-	kind = take()
-	e.intent = number()
-	switch kind {
-	case entryIntent:
-		e.record = &record{accepted: int64(number()), kind: chat.PublicationKind(take()), room: string(text()), frame: slices.Clone(text())}
-	case entryMark:
-		e.published = take() == 1
-		e.at = chat.Position{Epoch: number(), Number: number()}
-	default:
-		return e, errTorn
-	}
-	if kind == 0xff || len(rest) > 0 {
-		return e, errTorn
-	}
-	return e, nil
-}
-
-// reader reads a spool from a place on.
-type reader struct {
-	dir  string
-	at   place
-	file *os.File // of segment at.Segment; nil to open it
-}
-
-// next reads the entry at the reader's place, if it is before end, the place up to which
-// everything was written; else it is io.EOF. A segment that ends in the middle of an entry, or in
-// one that fails its checksum, is over there: torn reports that.
-func (r *reader) next(end place) (e entry, torn bool, err error) {
-	for {
-		if !r.at.before(end) {
-			return e, torn, io.EOF
-		}
-		if r.file == nil {
-			err := r.open(end)
-			if err != nil {
-				return e, torn, err
-			}
-			continue
-		}
-		e, size, err := readEntry(r.file, r.at.Offset)
-		if err == nil {
-			r.at.Offset += size
-			return e, torn, nil
-		}
-		if err != io.EOF && !errors.Is(err, errTorn) {
-			return e, torn, fmt.Errorf("read a spool: %w", err)
-		}
-		torn = torn || err != io.EOF
-		r.skip()
-	}
-}
-
-// open opens the segment of the reader's place, or the next that there is.
-func (r *reader) open(end place) error {
-	file, err := os.Open(segmentPath(r.dir, r.at.Segment))
-	if errors.Is(err, fs.ErrNotExist) {
-		if r.at.Segment >= end.Segment {
-			return io.EOF
-		}
-		r.at = place{Segment: r.at.Segment + 1}
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read a spool: %w", err)
-	}
-	magic := make([]byte, len(segmentMagic))
-	if _, err := io.ReadFull(file, magic); err != nil || string(magic) != segmentMagic {
-		file.Close()
-		if r.at.Segment >= end.Segment {
-			return io.EOF
-		}
-		r.at = place{Segment: r.at.Segment + 1} // begun and not written, or of another version
-		return nil
-	}
-	r.file = file
-	r.at.Offset = max(r.at.Offset, int64(len(segmentMagic)))
-	return nil
-}
-
-// skip goes on to the next segment.
-func (r *reader) skip() {
-	r.close()
-	r.at = place{Segment: r.at.Segment + 1}
-}
-
-func (r *reader) close() {
-	if r.file != nil {
-		r.file.Close()
-		r.file = nil
-	}
-}
-
-// readEntry reads the entry at an offset. At the end of the file it is io.EOF, anything
-// that is no whole entry is errTorn.
-func readEntry(file io.ReaderAt, offset int64) (entry, int64, error) {
-	var head [8]byte
-	n, err := file.ReadAt(head[:], offset)
-	if err == io.EOF && n == 0 {
-		return entry{}, 0, io.EOF
-	}
-	if err != nil && err != io.EOF {
-		return entry{}, 0, err
-	}
-	size := binary.BigEndian.Uint32(head[:])
-	if n < len(head) || size > maxEntry {
-		return entry{}, 0, errTorn
-	}
-	body := make([]byte, size)
-	if n, err := file.ReadAt(body, offset+8); n < len(body) {
-		if err != nil && err != io.EOF {
-			return entry{}, 0, err
-		}
-		return entry{}, 0, errTorn
-	}
-	if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(head[4:]) {
-		return entry{}, 0, errTorn
-	}
-	e, err := parseEntry(body)
-	return e, 8 + int64(size), err
-}
-
-// The cursor says how far a spool has been shipped. It is written after what it says
-// is true, and may be older than that.
-
-const cursorFile = "cursor"
-
-func readCursor(dir string) (place, error) {
-	var p place
-	text, err := os.ReadFile(filepath.Join(dir, cursorFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return p, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(text, &p)
-	}
-	if err != nil {
-		return place{}, fmt.Errorf("read a spool's cursor: %w", err)
-	}
-	return p, nil
-}
-
-func writeCursor(dir string, p place) error {
-	text, err := json.Marshal(p)
-	if err != nil {
-		return err
-	}
-	return replaceFile(filepath.Join(dir, cursorFile), text)
-}
-
-// replaceFile writes a file whole or not at all.
-func replaceFile(name string, text []byte) error {
-	if err := os.WriteFile(name+".new", text, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(name+".new", name)
 }

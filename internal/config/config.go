@@ -73,7 +73,7 @@ type Config struct {
 
 	Destinations      string        `name:"destinations" env:"PARLOR_DESTINATIONS" default:"aws" dev:"local" placeholder:"WHERE" help:"Where chat logs go. aws: to the S3 buckets, CloudWatch log groups and Firehose streams that logging configurations name, which are found as by any AWS SDK; local: to directories with the same layout, under logs in the data directory."`
 	ChatlogInterval   time.Duration `name:"chatlog-interval" env:"PARLOR_CHATLOG_INTERVAL" default:"10s" dev:"1s" placeholder:"DURATION" help:"How long chat log records wait for others before they go to CloudWatch Logs, Firehose or a directory."`
-	ChatlogS3Interval time.Duration `name:"chatlog-s3-interval" env:"PARLOR_CHATLOG_S3_INTERVAL" default:"5m" placeholder:"DURATION" help:"How long chat log records wait for others before they go to S3, or a directory that stands for it, as one object for each room."`
+	ChatlogS3Interval time.Duration `name:"chatlog-s3-interval" env:"PARLOR_CHATLOG_S3_INTERVAL" default:"5m" placeholder:"DURATION" help:"How long chat log records wait for others before they go to S3, as one object for each room. A directory that stands for it does not wait so long."`
 	ChatlogSpoolLimit int           `name:"chatlog-spool-limit" env:"PARLOR_CHATLOG_SPOOL_LIMIT" default:"4096" placeholder:"MB" help:"Megabytes of chat log that wait on disk for one destination. What comes when there are as many is not logged, which is counted and said; the chat goes on."`
 
 	LogLevel  string `name:"log-level" env:"PARLOR_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"Least severity that is logged: debug, info, warn or error."`

@@ -30,6 +30,12 @@ func TestDefaultsAreValid(t *testing.T) {
 	if dev.DrainWindow != 0 || serve.DrainWindow != 10*time.Second {
 		t.Errorf("got drain windows %s and %s, want 0s and 10s", dev.DrainWindow, serve.DrainWindow)
 	}
+	if dev.Destinations != "local" || serve.Destinations != "aws" {
+		t.Errorf("got destinations %q and %q, want local for dev and aws for serve", dev.Destinations, serve.Destinations)
+	}
+	if dev.ChatlogInterval != time.Second || serve.ChatlogInterval != 10*time.Second || serve.ChatlogS3Interval != 5*time.Minute || serve.ChatlogSpoolLimit != 4096 {
+		t.Errorf("got %s, %s, %s and %d, want 1s, 10s, 5m and 4096", dev.ChatlogInterval, serve.ChatlogInterval, serve.ChatlogS3Interval, serve.ChatlogSpoolLimit)
+	}
 }
 
 // present is a file that can be read.
@@ -49,6 +55,7 @@ func TestValidateReportsEveryFault(t *testing.T) {
 		Regions: []string{"us-east-1", "US"}, TLSCert: "none.pem", InsecureHTTP: true, ACMEHosts: []string{"10.0.0.1"},
 		ACMEEmail: "ops", ACMEDir: "http://acme.example", Quotas: "none.yaml", AllowedOrigins: []string{"https://a.example/"},
 		TrustedProxies: []string{"10.0.0.1"}, ConnectionsPerAddress: -1, HandshakesPerAddress: -2,
+		Destinations: "mars", ChatlogInterval: time.Millisecond, ChatlogS3Interval: 2 * time.Hour, ChatlogSpoolLimit: 31,
 	}
 	err := c.Validate()
 	if err == nil {
@@ -76,6 +83,10 @@ func TestValidateReportsEveryFault(t *testing.T) {
 		`trusted-proxies: "10.0.0.1" is not a network such as 10.0.0.0/8; one address is written 10.1.2.3/32`,
 		`connections-per-address: -1 is less than 0, which is no limit`,
 		`handshakes-per-address: -2 is less than 0, which is no limit`,
+		`destinations: "mars" is not one of aws, local`,
+		`chatlog-interval: 1ms is not between 100ms and 1h`,
+		`chatlog-s3-interval: 2h is not between 100ms and 1h`,
+		`chatlog-spool-limit: 31 is less than 32 megabytes`,
 		`log-level: "loud" is not one of debug, info, warn, error`,
 		`log-format: "xml" is not one of auto, text, json`,
 	}
@@ -184,15 +195,21 @@ func TestSettings(t *testing.T) {
 		"origins": {func(c *Config) {
 			c.AllowedOrigins = []string{"https://a.example", "http://localhost:3000", "null", "capacitor://localhost"}
 		}, ""},
-		"origin with a path":          {func(c *Config) { c.AllowedOrigins = []string{"https://a.example/x"} }, "that would be https://a.example"},
-		"host as origin":              {func(c *Config) { c.AllowedOrigins = []string{"a.example"} }, "not an origin"},
-		"any origin":                  {func(c *Config) { c.AllowedOrigins = []string{"*"} }, "any is allowed when none is named"},
-		"origins by a pattern":        {func(c *Config) { c.AllowedOrigins = []string{"https://*.a.example"} }, "name each one"},
-		"origin in upper case":        {func(c *Config) { c.AllowedOrigins = []string{"https://A.example"} }, "upper-case"},
-		"origin with its port":        {func(c *Config) { c.AllowedOrigins = []string{"https://a.example:443"} }, "say https://a.example"},
-		"proxies":                     {func(c *Config) { c.TrustedProxies = []string{"10.0.0.0/8", "::1/128", "fd00::/8"} }, ""},
-		"proxy with bits beyond":      {func(c *Config) { c.TrustedProxies = []string{"10.1.2.3/8"} }, "the network is 10.0.0.0/8, the one address 10.1.2.3/32"},
-		"proxy as a mapped address":   {func(c *Config) { c.TrustedProxies = []string{"::ffff:10.0.0.0/104"} }, "write it as IPv4"},
+		"origin with a path":        {func(c *Config) { c.AllowedOrigins = []string{"https://a.example/x"} }, "that would be https://a.example"},
+		"host as origin":            {func(c *Config) { c.AllowedOrigins = []string{"a.example"} }, "not an origin"},
+		"any origin":                {func(c *Config) { c.AllowedOrigins = []string{"*"} }, "any is allowed when none is named"},
+		"origins by a pattern":      {func(c *Config) { c.AllowedOrigins = []string{"https://*.a.example"} }, "name each one"},
+		"origin in upper case":      {func(c *Config) { c.AllowedOrigins = []string{"https://A.example"} }, "upper-case"},
+		"origin with its port":      {func(c *Config) { c.AllowedOrigins = []string{"https://a.example:443"} }, "say https://a.example"},
+		"proxies":                   {func(c *Config) { c.TrustedProxies = []string{"10.0.0.0/8", "::1/128", "fd00::/8"} }, ""},
+		"proxy with bits beyond":    {func(c *Config) { c.TrustedProxies = []string{"10.1.2.3/8"} }, "the network is 10.0.0.0/8, the one address 10.1.2.3/32"},
+		"proxy as a mapped address": {func(c *Config) { c.TrustedProxies = []string{"::ffff:10.0.0.0/104"} }, "write it as IPv4"},
+		"local destinations":        {func(c *Config) { c.Destinations = "local" }, ""},
+		"destinations nowhere":      {func(c *Config) { c.Destinations = "" }, "destinations: \"\" is not one of aws, local"},
+		"the shortest intervals": {func(c *Config) {
+			c.ChatlogInterval, c.ChatlogS3Interval, c.ChatlogSpoolLimit = 100*time.Millisecond, time.Hour, 32
+		}, ""},
+		"a spool limit below nothing": {func(c *Config) { c.ChatlogSpoolLimit = -1 }, "chatlog-spool-limit: -1 is less than"},
 		"regions":                     {func(c *Config) { c.Regions = []string{"us-east-1", "eu-west-1"} }, ""},
 		"another authority":           {func(c *Config) { c.ACMEDir = "https://localhost:14000/dir" }, ""},
 		"an authority without a name": {func(c *Config) { c.ACMEDir = "https:///dir" }, "not an https URL"},

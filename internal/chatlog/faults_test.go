@@ -118,11 +118,15 @@ func TestOutage(t *testing.T) {
 				}
 				m := s.recorder.metrics
 				counter := map[string]*prometheus.CounterVec{"down": m.otherErrors, "denying": m.accessDenied, "throttled": m.otherErrors, "gone": m.notFound}[what]
-				if got := testutil.ToFloat64(counter.WithLabelValues(to[0].ARN.String())); got < 1 {
+				counted := func() float64 { return testutil.ToFloat64(counter.WithLabelValues(to[0].ARN.String())) }
+				for deadline := time.Now().Add(20 * time.Second); counted() < 1 && time.Now().Before(deadline); {
+					time.Sleep(20 * time.Millisecond)
+				}
+				if got := counted(); got < 1 {
 					t.Errorf("counted: got %v failures", got)
 				}
 				waiting, err := Backlogs(dir)
-				if err != nil || len(waiting) == 0 || waiting[0].Records != 200 || waiting[0].Kind != string(c.kind) {
+				if err != nil || !slices.ContainsFunc(waiting, func(b Backlog) bool { return b.Kind == string(c.kind) && b.Records == 200 }) {
 					t.Errorf("waiting: got %+v, %v", waiting, err)
 				}
 				number := s.number

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"sync"
@@ -40,6 +41,7 @@ func (c *clients) in(region string) (aws.Config, error) {
 		} else if c.config.HTTPClient == nil {
 			c.config.HTTPClient = awshttp.NewBuildableClient().Freeze()
 		}
+		c.config.HTTPClient = plainBodies{c.config.HTTPClient}
 	}
 	if c.err != nil {
 		return aws.Config{}, fmt.Errorf("read the AWS configuration: %w", c.err)
@@ -47,6 +49,19 @@ func (c *clients) in(region string) (aws.Config, error) {
 	cfg := c.config.Copy()
 	cfg.Region = region
 	return cfg, nil
+}
+
+// plainBodies is a client whose requests' bodies can only be read. Those of the SDK,
+// which it closes as soon as there is an answer, fail to be written after that, and
+// net/http, which looks whether there is more, then closes the connection with the
+// answer in it.
+type plainBodies struct{ aws.HTTPClient }
+
+func (c plainBodies) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		r.Body = struct{ io.ReadCloser }{r.Body}
+	}
+	return c.HTTPClient.Do(r)
 }
 
 func (c *clients) s3(region string) (*s3.Client, error) {

@@ -78,6 +78,13 @@ func loadAWS(ctx context.Context) (aws.Config, error) {
 type bounded struct{ *http.Client }
 
 func (b bounded) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		// The SDK's body, which it closes as soon as there is an answer, fails to be
+		// written after that (WriteTo: EOF), and net/http, which looks whether there is
+		// more of it, then closes the connection with the answer in it. To be read at
+		// its end is no failure.
+		r.Body = struct{ io.ReadCloser }{r.Body}
+	}
 	response, err := b.Client.Do(r)
 	if err == nil {
 		body := &boundedBody{ReadCloser: response.Body, over: errTooLong}

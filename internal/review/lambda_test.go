@@ -410,3 +410,23 @@ func TestVerify(t *testing.T) {
 		})
 	}
 }
+
+// TestQuickAnswersAreHeard asks an endpoint that answers at once, often: the SDK closes
+// a request's body as soon as there is an answer, which net/http may not have read to
+// its end by then.
+func TestQuickAnswersAreHeard(t *testing.T) {
+	startLambda(t, says(200, allowed))
+	r := newRig(t)
+	var asks sync.WaitGroup
+	for range 4 {
+		asks.Go(func() {
+			for range 500 {
+				if _, err := r.Review(context.Background(), testARN, []byte(payload), usable); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	asks.Wait()
+}

@@ -1,6 +1,7 @@
 package review
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -79,12 +80,17 @@ type bounded struct{ *http.Client }
 
 func (b bounded) Do(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
-		// The SDK's body, which it closes as soon as there is an answer, fails to be
-		// written after that (WriteTo: EOF), and net/http, which looks whether there is
-		// more of it, then closes the connection with the answer in it. To be read at
-		// its end is no failure.
-		r.Body = struct{ io.ReadCloser }{r.Body}
+		// The SDK's body cannot be read again. Nor can it be written any more once it is
+		// closed, as the SDK does as soon as there is an answer: net/http, which looks
+		// whether there is more of it, then closes the connection with the answer in it.
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		r.Body, _ = r.GetBody()
 	}
+	again(r)
 	response, err := b.Client.Do(r)
 	if err == nil {
 		body := &boundedBody{ReadCloser: response.Body, over: errTooLong}

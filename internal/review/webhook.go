@@ -57,6 +57,13 @@ var hooks = &http.Client{
 // stay follows no redirect.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
+// again has a question go out on another connection if the one that was kept turns out
+// to be closed before a byte of the answer came: servers close those that are idle, and
+// may do so just then. It may be asked twice so, which is better than not at all.
+func again(r *http.Request) {
+	r.Header["Idempotency-Key"] = nil // as net/http has it; none is sent
+}
+
 func (h *webhook) call(ctx context.Context, payload []byte) ([]byte, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url, bytes.NewReader(payload))
 	if err != nil {
@@ -66,6 +73,7 @@ func (h *webhook) call(ctx context.Context, payload []byte) ([]byte, error) {
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set(HeaderTimestamp, timestamp)
 	r.Header.Set(HeaderSignature, Sign(h.secret, timestamp, payload))
+	again(r)
 	response, err := hooks.Do(r)
 	if err != nil {
 		if of := (*url.Error)(nil); errors.As(err, &of) {

@@ -21,6 +21,9 @@ type call = func(context.Context, []byte) ([]byte, error)
 // waits is a call that sees that its time is over.
 func waits(ctx context.Context, _ []byte) ([]byte, error) { <-ctx.Done(); return nil, ctx.Err() }
 
+// silence is waits without the time.
+var silence = fails(context.DeadlineExceeded)
+
 func answers(text string) call {
 	return func(context.Context, []byte) ([]byte, error) { return []byte(text), nil }
 }
@@ -100,13 +103,13 @@ func TestBreakerOpens(t *testing.T) {
 		calls []call
 		opens int // after so many calls; 0 for never
 	}{
-		{"timeouts", repeat(waits, 1), silencesToRest},
+		{"timeouts", repeat(silence, 1), silencesToRest},
 		{"refused connections", repeat(fails(refused), 1), silencesToRest},
 		{"timeouts of the network", repeat(fails(&net.OpError{Op: "dial", Err: syscall.ETIMEDOUT}), 1), silencesToRest},
-		{"an answer in between", append(append(repeat(waits, silencesToRest-1), answers(allowed)), waits), 2 * silencesToRest},
-		{"a denial in between", append(append(repeat(waits, silencesToRest-1), answers(`{"ReviewResult":"DENY"}`)), waits), 2 * silencesToRest},
-		{"an error in between", append(append(repeat(waits, silencesToRest-1), fails(errors.New("500"))), waits), 2 * silencesToRest},
-		{"garbage in between", append(append(repeat(waits, silencesToRest-1), answers("garbage")), waits), 2 * silencesToRest},
+		{"an answer in between", append(append(repeat(silence, silencesToRest-1), answers(allowed)), silence), 2 * silencesToRest},
+		{"a denial in between", append(append(repeat(silence, silencesToRest-1), answers(`{"ReviewResult":"DENY"}`)), silence), 2 * silencesToRest},
+		{"an error in between", append(append(repeat(silence, silencesToRest-1), fails(errors.New("500"))), silence), 2 * silencesToRest},
+		{"garbage in between", append(append(repeat(silence, silencesToRest-1), answers("garbage")), silence), 2 * silencesToRest},
 		{"errors", repeat(fails(errors.New("500")), 1), 0},
 		{"broken connections", repeat(fails(&net.OpError{Op: "read", Err: syscall.ECONNRESET}), 1), 0},
 		{"garbage", repeat(answers("garbage"), 1), 0},
@@ -135,6 +138,34 @@ func TestBreakerOpens(t *testing.T) {
 	}
 }
 
+// A connection whose messages take the handler too long does not bring about that others' are
+// not reviewed, also where nobody else says anything meanwhile.
+func TestBreakerIgnoresOneConnection(t *testing.T) {
+	virtually(t, func(t *testing.T, r *rig) {
+		r.calls(testARN, func(ctx context.Context, payload []byte) ([]byte, error) {
+			if string(payload) == "slow" {
+				return waits(ctx, nil)
+			}
+			return []byte(allowed), nil
+		})
+		var sender sync.WaitGroup
+		slow := func() { sender.Go(func() { r.Review(context.Background(), testARN, []byte("slow"), usable) }) }
+		for range 9 { // what a connection has at once, beside one at each tick
+			slow()
+		}
+		for i := range 100 {
+			slow()
+			time.Sleep(time.Second / 10)
+			if i%30 == 29 {
+				if _, err := r.Review(context.Background(), testARN, []byte("other"), usable); err != nil {
+					t.Errorf("after %d slow ones: %v", i+10, err)
+				}
+			}
+		}
+		sender.Wait()
+	})
+}
+
 // A handler that is dead is asked within a second of its last silence, always; those
 // who are not asked are not delayed, and each is counted.
 func TestBreakerRestsForLessThanASecond(t *testing.T) {
@@ -152,12 +183,13 @@ func TestBreakerRestsForLessThanASecond(t *testing.T) {
 			mu.Unlock()
 			return nil, ctx.Err()
 		})
+		var asks sync.WaitGroup
 		for range silencesToRest {
-			r.ask()
+			asks.Go(func() { r.ask() })
 		}
+		asks.Wait()
 		synctest.Wait()
 		silent = nil
-		var asks sync.WaitGroup
 		counts := map[why]int{}
 		const each = time.Millisecond
 		begun := time.Now()
@@ -199,7 +231,7 @@ func TestBreakerRestsForLessThanASecond(t *testing.T) {
 func (r *rig) rested(h *handler) {
 	r.t.Helper()
 	was := h.call
-	h.call = waits
+	h.call = silence
 	for range silencesToRest {
 		r.ask()
 	}
@@ -229,7 +261,7 @@ func TestBreakerCloses(t *testing.T) {
 				}
 				asks.Wait()
 				synctest.Wait()
-				h.call = waits
+				h.call = silence
 				for i := range silencesToRest { // the count begins anew
 					if _, why := r.ask(); why != whyTimeout {
 						t.Fatalf("silence %d after the rest: got %q, want a timeout", i, why)

@@ -8,7 +8,8 @@
 //   - What is under way at one handler is bounded; a question over that is not asked.
 //   - A handler that does not answer is left alone for less than a second at a time, so
 //     that a dead one costs little. Only silence and refused connections count, many in
-//     a row: no answer, and no single sender, can make other messages go past review.
+//     a row and at a time: no answer, and no single connection, can make other messages
+//     go past review.
 //   - A question that got no usable answer is counted by why, and the answer's text is
 //     never logged.
 package review
@@ -276,18 +277,22 @@ func isTimeout(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// breaker rests a handler that did not answer several times in a row. It then asks
+// breaker rests a handler that did not answer many times in a row and in less than a second. It then asks
 // once; until that is answered, others are still spared, and if it is not, the rest
 // goes on.
 type breaker struct {
-	silences int       // in a row
+	silences int       // in a row, and within silencesWithin
+	first    time.Time // of them
 	until    time.Time // it rests; zero while it does not
 	trying   bool      // the one question after a rest is under way
 }
 
 const (
-	// silencesToRest is more than the messages of one sender in a second.
+	// silencesToRest within silencesWithin is more than one connection can bring about,
+	// which may ask 10 questions at once and 10 more a second: its messages may be what
+	// the handler is slow for, where nobody else says anything.
 	silencesToRest = 20
+	silencesWithin = 800 * time.Millisecond
 	// restTime and the one question after it are within a second.
 	restTime = time.Second - Timeout
 )
@@ -319,6 +324,9 @@ func (b *breaker) heard(now time.Time, trial, silent bool) {
 	case !silent:
 		*b = breaker{}
 	case b.until.IsZero():
+		if b.silences == 0 || now.Sub(b.first) > silencesWithin {
+			b.silences, b.first = 0, now
+		}
 		if b.silences++; b.silences >= silencesToRest {
 			b.until = now.Add(restTime)
 		}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"io"
 	"runtime"
 	"testing"
@@ -59,5 +60,43 @@ func TestWatchersHaveNoGoroutine(t *testing.T) {
 	})
 	if n := len(n.gateway.lot.parked); n > 0 {
 		t.Errorf("got %d sessions still parked, want none", n)
+	}
+}
+
+// A client that sends pongs without end has a goroutine for them: they do not keep the
+// lot from the others.
+func TestManyPongsLeaveTheLot(t *testing.T) {
+	n := startNode(t, nodeOptions{log: io.Discard})
+	room := n.room(chat.RoomSpec{})
+	lot := &n.gateway.lot
+	parked := func() int {
+		lot.mu.Lock()
+		defer lot.mu.Unlock()
+		return len(lot.parked)
+	}
+	eventually := func(want int) bool {
+		for deadline := time.Now().Add(5 * time.Second); parked() != want; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				return false
+			}
+		}
+		return true
+	}
+	n.connectRaw(room.ARN, "a") // opens the lot
+	var c *rawClient
+	for c = n.connectRaw(room.ARN, "b"); parked() == 0; c = n.connectRaw(room.ARN, "b") {
+		time.Sleep(time.Millisecond)
+	}
+	pong := ws.MustCompileFrame(ws.MaskFrame(ws.NewPongFrame(nil)))
+	c.write(bytes.Repeat(pong, 2)) // the most that a client owes us
+	time.Sleep(20 * time.Millisecond)
+	was := parked()
+	c.write(bytes.Repeat(pong, 300))
+	if !eventually(was - 1) {
+		t.Errorf("%d sessions are parked, want %d: one sent 300 pongs at once", parked(), was-1)
+	}
+	c.write(ws.MustCompileFrame(ws.MaskFrame(ws.NewPingFrame(nil))))
+	if h, _, ok := c.next(); !ok || h.OpCode != ws.OpPong {
+		t.Errorf("got %v, want a pong: it is borne", h)
 	}
 }

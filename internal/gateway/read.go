@@ -25,16 +25,19 @@ const (
 	// connection.
 	maxMessage = 4 * chat.MaxFrameSize
 	readBuffer = 4 << 10
+	// maxPongs is how many pongs are taken from a parked session at a time, one by one
+	// while the others there wait: more than there are pings that wait for an answer.
+	maxPongs = 4
 )
 
 // onlyPongs takes what a client that only watches sends, the answers to our pings, from
-// the socket as read would. It reports false when there is something else, or the
-// client is not to be borne. It is for a session that nobody reads.
+// the socket as read would. It reports false when there is something else, or more than
+// maxPongs, or the client is not to be borne. It is for a session that nobody reads.
 func (s *session) onlyPongs() bool {
 	only := false
 	err := s.raw.Read(func(fd uintptr) bool {
 		var b [ws.MinHeaderSize + 4]byte // with a mask; our pings are empty
-		for {
+		for range maxPongs + 1 {
 			n, err := tryPeek(fd, b[:])
 			if err == syscall.EAGAIN {
 				only = true
@@ -49,6 +52,7 @@ func (s *session) onlyPongs() bool {
 			}
 			tryReceive(fd, b[:])
 		}
+		return true
 	})
 	return err == nil && only
 }

@@ -28,11 +28,15 @@ func (s *Service) later(m pendingMessage, room *Room, out *Outcome) {
 	result := *out
 	result.ID = m.id
 	out.Later = func(ctx context.Context, live func() bool) Outcome {
-		defer close(done)
-		result.Err = s.review(ctx, &m, room)
-		if previous != nil {
-			<-previous // within the time that review takes
+		await := func() {
+			if previous != nil {
+				<-previous // within the time that review takes
+			}
 		}
+		defer close(done)
+		defer await() // also where the review panics
+		result.Err = s.review(ctx, &m, room)
+		await()
 		if result.Err == nil && !live() {
 			result.Err = ErrSessionEnded
 		}

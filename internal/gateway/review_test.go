@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -145,6 +146,34 @@ func TestReviewPanics(t *testing.T) {
 	n.stop()
 	if !strings.Contains(log.String(), "broken") {
 		t.Errorf("got log %s, want the panic", log.String())
+	}
+}
+
+// A message whose review panics keeps its place: what comes after it still comes after
+// what came before.
+func TestReviewPanicKeepsOrder(t *testing.T) {
+	r := newSlowReviewer()
+	n := startNode(t, nodeOptions{reviewer: r, log: io.Discard})
+	c := n.connect(n.reviewedRoom(), "a")
+	questions := map[string]question{}
+	for _, content := range []string{"first", "panic", "last"} {
+		c.sendMessage(content, content)
+		q := <-r.questions
+		questions[q.Content] = q
+	}
+	for _, content := range []string{"panic", "last"} {
+		questions[content].answer <- chat.Verdict{Allow: true, Content: content}
+	}
+	time.Sleep(20 * time.Millisecond)
+	questions["first"].answer <- chat.Verdict{Allow: true, Content: "first"}
+	var shown []string
+	for len(shown) < 2 {
+		if f := c.next(); f.Type == "MESSAGE" {
+			shown = append(shown, f.Content)
+		}
+	}
+	if !slices.Equal(shown, []string{"first", "last"}) {
+		t.Errorf("shown: %q", shown)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -32,6 +33,9 @@ func Sign(secret []byte, timestamp string, body []byte) string {
 	mac.Write(body)
 	return "v1=" + hex.EncodeToString(mac.Sum(nil))
 }
+
+// errNotHTTP stands for errors of net/http that quote the answer.
+var errNotHTTP = errors.New("the answer is not HTTP")
 
 // webhook is an HTTP endpoint that answers as a function would.
 type webhook struct {
@@ -78,6 +82,10 @@ func (h *webhook) call(ctx context.Context, payload []byte) ([]byte, error) {
 	if err != nil {
 		if of := (*url.Error)(nil); errors.As(err, &of) {
 			err = of.Err // the URL may have a secret in its query
+		}
+		var network net.Error
+		if strings.HasPrefix(err.Error(), "net/http: HTTP/1.x transport connection broken") && !errors.As(err, &network) {
+			err = errNotHTTP
 		}
 		return nil, err
 	}

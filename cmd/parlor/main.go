@@ -10,6 +10,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"strings"
 
@@ -34,7 +36,12 @@ type commands struct {
 	Version versionCommand `cmd:"" help:"Say which build this is."`
 }
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	// Nothing of ours writes to the standard logger. The clients of net/http do: what
+	// an endpoint sends unasked for, in its own words.
+	log.SetOutput(io.Discard)
+	os.Exit(run(os.Args[1:]))
+}
 
 // run carries out a command line and returns the exit code.
 func run(args []string) int {

@@ -225,7 +225,10 @@ func (row reviewRow) check(t *testing.T, got scenario, counted map[string]float6
 			t.Errorf("counted as %s: got %v, want %v", why, n, want)
 		}
 	}
-	if len(asked) != row.asked {
+	// One that closes a kept connection is asked again on another: it may have closed
+	// it before the question came.
+	again := strings.Contains(row.Name, "hangs up") && len(asked) == 2 && asked[0].MessageID == asked[1].MessageID
+	if len(asked) != row.asked && !again {
 		t.Fatalf("the handler was asked %d times, want %d: of messages alone, and once", len(asked), row.asked)
 	}
 	if row.asked == 0 {

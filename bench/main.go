@@ -48,7 +48,7 @@ func scenarios(d time.Duration) []scenario {
 		{name: "1500rooms", what: "1,500 rooms of 10, 3.3 messages/s in each", plan: steady(1500, 15000, 10.0/3, d), peers: three},
 		{name: "75rooms", what: "75 rooms of 200, 3.3 messages/s in each", plan: steady(75, 15000, 10.0/3, d), peers: three},
 		{name: "1room", what: "one room of 10,000, 5 messages/s", plan: steady(1, 10000, 5, d), peers: three},
-		{name: "idle", what: "10,000 connections that say nothing", plan: steady(1, 10000, 0, 20*time.Second)},
+		{name: "idle", what: "10,000 connections that say nothing", plan: steady(1, 10000, 0, 12*time.Second)},
 	}
 }
 

@@ -238,16 +238,15 @@ const method = `
 Each run starts its server anew, as a process of its own. The rounds alternate between the servers, and each round begins with another.
 
 - **CPU** is the processor time of the server's process, user and system, from when all connections were open until the last message
-  was sent, divided by the deliveries. What a server still delivers after that is counted as delivered, but not its processor time:
-  where p50 is a large part of a run, the figure is too low.
+  was heard by all, divided by the deliveries.
 - **× floor** is the median of the rounds' ratios, each to the floor of the same round.
 - **deliveries/s** are the deliveries by the time in which messages were sent. **Lost** are those not seen 5 s after the last message;
   they and the connections that ended early are sums over the rounds. All other figures are medians of the rounds.
 - **p50 and p99** are from the moment a message was due to be sent, by a schedule fixed before the run, to when it was read. The load is
   open: a server that stalls is not asked less.
-- **Memory** is VmRSS at the end of the sending less that before the connections came, divided by the connections. The kernel's socket
-  buffers are not in it. Parlor's has by then issued the connections' tokens, and may reuse the memory which that took;
-  with 10,000 connections this matters less than with 1,000.
+- **Memory** is VmRSS when the last message was heard less that of the server as it started, divided by the connections. The kernel's socket
+  buffers are not in it. Of Parlor it includes what issuing the connections' tokens left behind, and the heap that messages let grow:
+  with 1,000 connections that is most of it. Compare the idle ones.
 `
 
 const notMeasured = `

@@ -84,7 +84,7 @@ type Broker interface {
 	// with a rate per second, bursts up to one second's worth; 0 is no limit), gives
 	// it the next number and hands it to every subscribed node. When it returns nil,
 	// this node's deliver has been called, if subscribed. Over the rate it is a *Error
-	// with code TooManyRequests and nothing was published.
+	// with code TooManyRequests; after any error, nothing was published.
 	Publish(ctx context.Context, pub *Publication, rate int) error
 	// Admit is the first half of Publish: it takes one of the room's rate for a
 	// publication that is published later, with rate 0, or not at all.

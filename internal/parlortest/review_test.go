@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -225,9 +226,10 @@ func (row reviewRow) check(t *testing.T, got scenario, counted map[string]float6
 			t.Errorf("counted as %s: got %v, want %v", why, n, want)
 		}
 	}
-	// One that closes a kept connection is asked again on another: it may have closed
-	// it before the question came.
-	again := strings.Contains(row.Name, "hangs up") && len(asked) == 2 && asked[0].MessageID == asked[1].MessageID
+	// One that closes a kept connection is asked again on another, about the same message:
+	// it may have closed it before the question came.
+	again := strings.Contains(row.Name, "hangs up") && len(asked) > 1 &&
+		!slices.ContainsFunc(asked, func(q question) bool { return q.MessageID != got.ID })
 	if len(asked) != row.asked && !again {
 		t.Fatalf("the handler was asked %d times, want %d: of messages alone, and once", len(asked), row.asked)
 	}

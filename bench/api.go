@@ -101,11 +101,9 @@ const apiPolicy = `{"Version": "2012-10-17", "Statement": [
 // prepare builds the server and makes its keys.
 func (b *apiBench) prepare(ctx context.Context) error {
 	if b.parlor == "" {
-		b.parlor = filepath.Join(b.dir, "parlor")
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.parlor, "parlor/cmd/parlor")
-		build.Dir, build.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
-		if text, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build Parlor: %w\n%s", err, text)
+		var err error
+		if b.parlor, err = buildParlor(ctx, b.dir); err != nil {
+			return err
 		}
 	}
 	policy := filepath.Join(b.dir, "policy.json")

@@ -198,8 +198,8 @@ func newRig(t testing.TB, set ...func(*Config)) *rig {
 func (r *rig) closeIdle() {
 	r.lambda.mu.Lock()
 	defer r.lambda.mu.Unlock()
-	if c, ok := r.lambda.config.HTTPClient.(bounded); ok {
-		c.CloseIdleConnections()
+	if r.lambda.http != nil {
+		r.lambda.http.CloseIdleConnections()
 	}
 }
 

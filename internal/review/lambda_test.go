@@ -189,10 +189,10 @@ func TestLambdaRegionsAreBounded(t *testing.T) {
 	setAWS(t, "http://127.0.0.1:1")
 	var l lambdas
 	for i := range 3 * maxRegions {
-		if _, err := l.client("us-west-" + strings.Repeat("1", i)); err != nil {
+		if _, err := l.endpoint("us-west-" + strings.Repeat("1", i)); err != nil {
 			t.Fatal(err)
 		}
-		if got := len(l.clients); got > maxRegions {
+		if got := len(l.endpoints); got > maxRegions {
 			t.Fatalf("got %d clients, want at most %d", got, maxRegions)
 		}
 	}

@@ -61,11 +61,20 @@ var hooks = &http.Client{
 // stay follows no redirect.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// again has a question go out on another connection if the one that was kept turns out
-// to be closed before a byte of the answer came: servers close those that are idle, and
-// may do so just then. It may be asked twice so, which is better than not at all.
-func again(r *http.Request) {
+// send sends a question. It goes out on another connection if the one that was kept turns
+// out to be closed before a byte of the answer came: servers close those that are idle,
+// and may do so just then. It may be asked twice so, which is better than not at all.
+func send(c *http.Client, r *http.Request) (*http.Response, error) {
 	r.Header["Idempotency-Key"] = nil // as net/http has it; none is sent
+	response, err := c.Do(r)
+	if of := (*url.Error)(nil); errors.As(err, &of) {
+		err = of.Err // the URL may have a secret in its query
+	}
+	var network net.Error
+	if err != nil && strings.HasPrefix(err.Error(), "net/http: HTTP/1.x transport connection broken") && !errors.As(err, &network) {
+		err = errNotHTTP
+	}
+	return response, err
 }
 
 func (h *webhook) call(ctx context.Context, payload []byte) ([]byte, error) {
@@ -77,16 +86,8 @@ func (h *webhook) call(ctx context.Context, payload []byte) ([]byte, error) {
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set(HeaderTimestamp, timestamp)
 	r.Header.Set(HeaderSignature, Sign(h.secret, timestamp, payload))
-	again(r)
-	response, err := hooks.Do(r)
+	response, err := send(hooks, r)
 	if err != nil {
-		if of := (*url.Error)(nil); errors.As(err, &of) {
-			err = of.Err // the URL may have a secret in its query
-		}
-		var network net.Error
-		if strings.HasPrefix(err.Error(), "net/http: HTTP/1.x transport connection broken") && !errors.As(err, &network) {
-			err = errNotHTTP
-		}
 		return nil, err
 	}
 	defer response.Body.Close()

@@ -30,6 +30,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -71,7 +72,8 @@ type Gateway struct {
 	wheel   *wheel
 	lot     lot
 	workers []*worker
-	inline  int // inlineSessions, but for tests
+	placed  atomic.Uint32 // rooms, for their place among the workers
+	inline  int           // inlineSessions, but for tests
 	// running counts users of rooms (handshakes, then sessions), and goroutines that
 	// wait for a session's socket.
 	running sync.WaitGroup
@@ -94,10 +96,7 @@ const maxHeldHandshakes = 1024
 func New(c Config) *Gateway {
 	var workers []*worker
 	var tallies []*tally
-	// Half the processors: a send is half of a delivery, the other half is what the
-	// kernel does for the client's answers, and what all others here have to do.
-	// More workers send the same in smaller pieces, which costs more in all.
-	for range max(1, runtime.GOMAXPROCS(0)/2) {
+	for range runtime.GOMAXPROCS(0) {
 		w := newWorker(c.Logger, c.IOUring)
 		workers, tallies = append(workers, w), append(tallies, &w.tally)
 	}

@@ -35,6 +35,8 @@ type room struct {
 	cancel func()
 
 	shards []shard // one for each worker
+	place  int     // of the first of its workers
+	pace   pace
 
 	mu       sync.Mutex
 	live     bool                // at is known
@@ -48,8 +50,9 @@ type room struct {
 
 func newRoom(g *Gateway, arn chat.ARN) *room {
 	r := &room{gateway: g, arn: arn, ready: make(chan struct{}), shards: make([]shard, len(g.workers)), plain: newRoomLog()}
+	r.place = int(g.placed.Add(1)) % len(g.workers)
 	for i := range r.shards {
-		r.shards[i].room = r
+		r.shards[i].room, r.shards[i].index = r, i
 	}
 	return r
 }
@@ -102,8 +105,13 @@ func (r *room) deliver(pub *chat.Publication) {
 		r.each((*session).wake)
 		return
 	}
+	behind := false
 	for i := range r.shards {
-		r.gateway.workers[i].push(&r.shards[i])
+		behind = behind || r.shards[i].queued.Load()
+	}
+	r.pace.note(behind)
+	for i := range r.shards {
+		r.shards[i].push()
 	}
 }
 

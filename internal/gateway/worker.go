@@ -13,6 +13,7 @@ import (
 // over them, which holds no lock, meets everybody who was seated when it began.
 type shard struct {
 	room   *room
+	index  int
 	news   atomic.Bool // there is something that the pass has not begun to write
 	queued atomic.Bool // in its worker's queue, or being written
 
@@ -127,16 +128,60 @@ func newWorker(logger *slog.Logger, ring bool) *worker {
 }
 
 // push asks for a pass over the shard.
-func (w *worker) push(sh *shard) {
+func (sh *shard) push() {
 	sh.news.Store(true)
-	w.enqueue(sh)
+	sh.enqueue()
 }
 
-// enqueue puts the shard into the queue, unless it is there.
-func (w *worker) enqueue(sh *shard) {
-	if sh.queued.Swap(true) {
-		return
+// enqueue puts the shard into the queue of its worker, unless it is in one.
+func (sh *shard) enqueue() {
+	if !sh.queued.Swap(true) {
+		sh.worker().enqueue(sh)
 	}
+}
+
+// worker is who writes to the shard from now on. A room that keeps up with what is said
+// has all workers, and is written to the sooner. One that does not has half of them:
+// they find more to write to each session at once, which costs less than sending the
+// same in smaller pieces, and a send is only half of a delivery: the other half is what
+// the kernel does for the client's answers, and what all others here have to do.
+func (sh *shard) worker() *worker {
+	workers := sh.room.gateway.workers
+	n := len(workers)
+	if sh.room.pace.behind() {
+		n = max(1, n/2)
+	}
+	return workers[(sh.room.place+sh.index%n)%len(workers)]
+}
+
+// pace says whether a room keeps up: whether passes mostly end before the next
+// publication comes. It changes its mind when that has been otherwise for a while.
+type pace struct {
+	slow  atomic.Bool
+	level atomic.Int32 // from 0 to paceSpan
+}
+
+// paceSpan is how many publications it takes for another mind.
+const paceSpan = 16
+
+// note takes note of a publication, and whether it found a pass under way.
+func (p *pace) note(underWay bool) {
+	switch level := p.level.Load(); {
+	case underWay && level < paceSpan:
+		if p.level.Add(1) >= paceSpan {
+			p.slow.Store(true)
+		}
+	case !underWay && level > 0:
+		if p.level.Add(-1) <= 0 {
+			p.slow.Store(false)
+		}
+	}
+}
+
+func (p *pace) behind() bool { return p.slow.Load() }
+
+// enqueue puts a shard at the end of the queue.
+func (w *worker) enqueue(sh *shard) {
 	w.mu.Lock()
 	w.queue = append(w.queue, sh)
 	w.mu.Unlock()
@@ -182,7 +227,7 @@ func (w *worker) run(ctx context.Context) {
 			}
 			sh.queued.Store(false)
 			if more || sh.news.Load() {
-				w.enqueue(sh) // behind the others
+				sh.enqueue() // behind the others
 			}
 		}
 	}

@@ -28,11 +28,12 @@ func (h hooked) Write(f func(fd uintptr) bool) error {
 // makes another's news.
 func TestWorkerStops(t *testing.T) {
 	w := newWorker(slog.New(slog.DiscardHandler), false)
-	var shards [2]shard
+	rooms := &room{gateway: &Gateway{workers: []*worker{w}}}
+	shards := [2]shard{{room: rooms}, {room: rooms}}
 	var logs [2]*roomLog
 	publish := func(i int) {
 		logs[i].append(&chat.Publication{}, nil, []byte("x"))
-		w.push(&shards[i])
+		shards[i].push()
 	}
 	for i := range shards {
 		s, theirs := sockets(t)
@@ -63,9 +64,9 @@ func TestWorkerForgetsRooms(t *testing.T) {
 	w := newWorker(slog.New(slog.DiscardHandler), false)
 	var rooms []weak.Pointer[room]
 	for range 4 {
-		r := &room{}
+		r := &room{gateway: &Gateway{workers: []*worker{w}}}
 		rooms = append(rooms, weak.Make(r))
-		w.push(&shard{room: r})
+		(&shard{room: r}).push()
 	}
 	for w.pop() != nil {
 	}
@@ -76,4 +77,40 @@ func TestWorkerForgetsRooms(t *testing.T) {
 		}
 	}
 	runtime.KeepAlive(w)
+}
+
+// TestPace: a room that does not keep up has half the workers, until it does again.
+func TestPace(t *testing.T) {
+	workers := make([]*worker, 4)
+	for i := range workers {
+		workers[i] = newWorker(nil, false)
+	}
+	r := newRoom(&Gateway{workers: workers}, chat.ARN{})
+	count := func() int {
+		used := map[*worker]bool{}
+		for i := range r.shards {
+			used[r.shards[i].worker()] = true
+		}
+		return len(used)
+	}
+	for _, step := range []struct {
+		notes  int
+		behind bool
+		want   int
+	}{
+		{0, false, 4},
+		{paceSpan - 1, true, 4}, // a burst
+		{paceSpan, false, 4},
+		{paceSpan, true, 2},
+		{paceSpan - 1, false, 2}, // a lull
+		{paceSpan, true, 2},
+		{paceSpan, false, 4},
+	} {
+		for range step.notes {
+			r.pace.note(step.behind)
+		}
+		if got := count(); got != step.want {
+			t.Errorf("after %d × %v: got %d workers, want %d", step.notes, step.behind, got, step.want)
+		}
+	}
 }

@@ -29,8 +29,9 @@ type packageRule struct {
 var ours = []packageRule{
 	{pkg: "internal/chat"},
 	{pkg: "internal/awsapi", code: []string{"internal/iam", "internal/sigv4"}},
-	{pkg: "internal/broker", tests: []string{"internal/broker/brokertest"}},
+	{pkg: "internal/broker", tests: []string{"internal/broker/brokertest", "internal/redistest"}},
 	{pkg: "internal/broker/brokertest"},
+	{pkg: "internal/redistest"},
 	{pkg: "internal/chatlog", tests: []string{"internal/chatlog/chatlogtest"}},
 	{pkg: "internal/chatlog/chatlogtest", code: []string{"internal/sigv4"}},
 	{pkg: "internal/config"},
@@ -43,13 +44,13 @@ var ours = []packageRule{
 	{pkg: "internal/store", tests: []string{"internal/store/storetest"}},
 	{pkg: "internal/store/storetest"},
 	{pkg: "internal/server", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/config", "internal/credentials", "internal/gateway", "internal/review", "internal/store"}},
-	{pkg: "internal/parlortest", code: []string{"internal/config", "internal/server"}, tests: []string{"internal/chatlog/chatlogtest"}},
+	{pkg: "internal/parlortest", code: []string{"internal/config", "internal/server"}, tests: []string{"internal/chatlog/chatlogtest", "internal/redistest"}},
 	{pkg: "cmd/parlor", code: []string{"internal/chatlog", "internal/config", "internal/credentials", "internal/load", "internal/server"}},
 	{pkg: "."},
 }
 
 // testSupport are packages that only tests import.
-var testSupport = []string{"internal/parlortest", "internal/broker/brokertest", "internal/chatlog/chatlogtest", "internal/store/storetest"}
+var testSupport = []string{"internal/parlortest", "internal/redistest", "internal/broker/brokertest", "internal/chatlog/chatlogtest", "internal/store/storetest"}
 
 // borrowed are the modules of others: the packages whose code may import them (test
 // support counts as tests), whether tests may, and why we do not write it ourselves.
@@ -97,8 +98,10 @@ var borrowed = []struct {
 		why: "an S3 server, so that chat logs are put into what others take for S3"},
 	{module: "github.com/pressly/goose/v3", code: []string{"internal/store"},
 		why: "numbered migrations"},
-	{module: "github.com/prometheus/client_golang", code: []string{"internal/awsapi", "internal/chatlog", "internal/gateway", "internal/review", "internal/server"}, tests: true,
+	{module: "github.com/prometheus/client_golang", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/gateway", "internal/review", "internal/server"}, tests: true,
 		why: "the metrics format and the metrics of the Go runtime"},
+	{module: "github.com/redis/rueidis", code: []string{"internal/broker"},
+		why: "Redis and Valkey, alone, with Sentinels or as a cluster; pipelines by itself, and has sharded Pub/Sub"},
 	{module: "github.com/rogpeppe/go-internal", tests: true,
 		why: "testscript runs the command as a user does"},
 	{module: "go.uber.org/goleak", tests: true,

@@ -158,7 +158,7 @@ func (h *Handler) answer(x *exchange, w http.ResponseWriter, r *http.Request) (a
 	if !found {
 		return nil, &apiError{Status: http.StatusNotFound, Name: "UnknownOperationException", Message: unknownOperationText}
 	}
-	if err := h.service.TakeRequest(who.Scope, operation.name); err != nil {
+	if err := h.service.TakeRequest(r.Context(), who.Scope, operation.name); err != nil {
 		return nil, err
 	}
 	if operation.hasBody && len(body) > 0 && !isJSON(r.Header.Get("Content-Type")) {

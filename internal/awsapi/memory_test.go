@@ -240,6 +240,14 @@ func (b *recordingBroker) Subscribe(context.Context, chat.ARN) (chat.Position, f
 	return chat.Position{}, nil, errors.New("no sessions here")
 }
 
+func (b *recordingBroker) Borrow(context.Context, chat.Scope, string, int, int) (int, error) {
+	return 1, b.err
+}
+
+func (b *recordingBroker) Reserve(_ context.Context, _ chat.Scope, n, quota int) (int, error) {
+	return min(n, quota), b.err
+}
+
 func (b *recordingBroker) Ready(context.Context) error { return nil }
 
 // last is the latest publication.

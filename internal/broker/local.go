@@ -1,4 +1,5 @@
-// Package broker has the implementations of [chat.Broker]: Local, for one node.
+// Package broker has the implementations of [chat.Broker]: Local, for one node, and
+// Redis, for many.
 //
 // Invariants:
 //
@@ -7,6 +8,8 @@
 //   - deliver is called without a lock held. Two publications may therefore arrive
 //     out of order; the receiver applies them by number.
 //   - A room costs memory only while somebody is subscribed or its rate still counts.
+//
+// Redis adds to that; see there.
 package broker
 
 import (
@@ -17,12 +20,22 @@ import (
 	"parlor/internal/chat"
 )
 
+// Running is a broker that works while Run does.
+type Running interface {
+	chat.Broker
+	// Run does the broker's work until ctx ends. Nobody may publish any more by then.
+	Run(ctx context.Context) error
+	// Up reports whether publications reach this node.
+	Up() bool
+}
+
 // Local is the broker of a node that is alone. Its zero value is not usable; see
 // NewLocal.
 type Local struct {
 	deliver func(*chat.Publication)
 
 	mu    sync.Mutex
+	rates chat.Rates[rateKey]
 	rooms map[chat.ARN]*localRoom
 	epoch uint64 // the last epoch given to a room
 	// unsubscribed are rooms whose rate still counted when their last subscriber left,
@@ -153,5 +166,39 @@ func (l *Local) forgetIdle() {
 	l.unsubscribed = l.unsubscribed[:copy(l.unsubscribed, l.unsubscribed[n:])]
 }
 
+// rateKey is a rate of a scope.
+type rateKey struct {
+	scope chat.Scope
+	what  string
+}
+
+// Borrow implements [chat.Broker]. It gives one at a time, so that nothing is given back
+// unused.
+func (l *Local) Borrow(ctx context.Context, scope chat.Scope, what string, perSecond, _ int) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.rates.Allow(rateKey{scope, what}, time.Now(), perSecond) {
+		return 0, nil
+	}
+	return 1, nil
+}
+
+// Reserve implements [chat.Broker]. The whole quota is this node's.
+func (l *Local) Reserve(ctx context.Context, _ chat.Scope, n, quota int) (int, error) {
+	return min(n, quota), ctx.Err()
+}
+
 // Ready implements [chat.Broker]. Local is always ready.
 func (l *Local) Ready(context.Context) error { return nil }
+
+// Up implements [Running].
+func (l *Local) Up() bool { return true }
+
+// Run implements [Running]. Local has nothing to do.
+func (l *Local) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}

@@ -3,6 +3,7 @@ package chat
 import (
 	"cmp"
 	"context"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -76,7 +77,7 @@ func (w *world) session(t testing.TB, spec TokenSpec) *Session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	session, err := w.service.Admit(t.Context(), claims)
+	session, err := w.service.Admit(t.Context(), claims, rand.Uint64())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -346,6 +347,7 @@ func (m *memoryStore) Ready(context.Context) error { return m.fails }
 
 // memoryBroker is a Broker of which every service is a node, subscribed to all rooms.
 type memoryBroker struct {
+	rates   Rates[rateKey]
 	deliver []func(*Publication) // set before use
 
 	mu        sync.Mutex
@@ -431,6 +433,22 @@ func (b *memoryBroker) Subscribe(_ context.Context, arn ARN) (Position, func(), 
 		at.Number = room.number
 	}
 	return at, func() {}, nil
+}
+
+func (b *memoryBroker) Borrow(_ context.Context, scope Scope, what string, perSecond, _ int) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fails != nil {
+		return 0, b.fails
+	}
+	if !b.rates.Allow(rateKey{scope, what}, time.Now(), perSecond) {
+		return 0, nil
+	}
+	return 1, nil
+}
+
+func (b *memoryBroker) Reserve(_ context.Context, _ Scope, n, quota int) (int, error) {
+	return min(n, quota), b.fails
 }
 
 func (b *memoryBroker) Ready(context.Context) error { return b.fails }

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -73,18 +74,20 @@ type Cursor struct {
 
 // Broker gives a room's publications one order and brings them to every node that
 // has sessions in it. A room is a sequenced log: the broker numbers its publications
-// 1, 2, 3 … within an epoch; a new epoch says that the broker forgot the count.
+// 1, 2, 3 … within an epoch; a new, higher epoch says that the broker forgot the count.
 //
 // The node's deliver function, given to the broker when it is made, is called once
 // for each publication of a subscribed room, with its Position set, possibly
 // concurrently and so possibly out of order: the receiver applies by number. It does
-// not block. The contract is executable: internal/broker/brokertest.
+// not block. What was lost on the way is a [PublishGap]. The contract is executable:
+// internal/broker/brokertest.
 type Broker interface {
 	// Publish admits the publication against the room's rate (publications admitted
 	// with a rate per second, bursts up to one second's worth; 0 is no limit), gives
 	// it the next number and hands it to every subscribed node. When it returns nil,
 	// this node's deliver has been called, if subscribed. Over the rate it is a *Error
-	// with code TooManyRequests; after any error, nothing was published.
+	// with code TooManyRequests; after any error but [ErrUnknownOutcome], nothing was
+	// published.
 	Publish(ctx context.Context, pub *Publication, rate int) error
 	// Admit is the first half of Publish: it takes one of the room's rate for a
 	// publication that is published later, with rate 0, or not at all.
@@ -93,9 +96,24 @@ type Broker interface {
 	// live: every publication numbered after the returned position will be delivered.
 	// cancel ends it; subscriptions are counted, cancel must be called once.
 	Subscribe(ctx context.Context, room ARN) (at Position, cancel func(), err error)
+	// Borrow takes up to n requests, one at least unless there is none, from a rate that
+	// a scope has over all nodes: perSecond, bursts up to one second's worth.
+	Borrow(ctx context.Context, scope Scope, what string, perSecond, n int) (int, error)
+	// Reserve makes this node's share of a number that a scope may have over all nodes n,
+	// or less where the quota does not have as much, and returns it. A share that is not
+	// reserved anew within [ShareLife] is given up.
+	Reserve(ctx context.Context, scope Scope, n, quota int) (int, error)
 	// Ready returns nil when the broker can serve.
 	Ready(ctx context.Context) error
 }
+
+// ShareLife is how long a node's share of a quota counts after it was last reserved: so
+// long is a dead node remembered.
+const ShareLife = 15 * time.Second
+
+// ErrUnknownOutcome wraps the error of a publication that may have been shown, or not:
+// the broker went away before it said.
+var ErrUnknownOutcome = errors.New("the broker did not say whether it was published")
 
 // Reviewer asks a room's message review handler what is to become of a message.
 type Reviewer interface {
@@ -125,7 +143,8 @@ type Recorder interface {
 	Intend(pub *Publication, to []*LoggingConfiguration) (mark func(published bool))
 }
 
-// Position is a publication's place in its room's log.
+// Position is a publication's place in its room's log. The zero Position is before
+// everything: the first publication begins the first epoch.
 type Position struct {
 	Epoch, Number uint64
 }
@@ -147,16 +166,30 @@ const (
 	PublishRoomChanged
 	// PublishRoomDeleted shows nothing: the room is gone, its sessions end.
 	PublishRoomDeleted
+	// PublishLogsChanged shows nothing, and is published to [ControlLog]: copies of the
+	// logging configuration Subject are out of date.
+	PublishLogsChanged
+	// PublishNothing has a number and is nothing: it was shown before.
+	PublishNothing
+	// PublishGap is the broker's alone: what comes up to its Position and was not
+	// delivered is lost. The log goes on after it.
+	PublishGap
 )
+
+// ControlLog is a log that every node subscribes to, as if it were a room: it is about
+// what is no room's.
+var ControlLog = ARN{Kind: KindRoom, ID: "control"}
 
 // Publication is the unit of fan-out. It is immutable once published, but for
 // Position, which the broker sets.
 type Publication struct {
 	Room     ARN
 	Kind     PublicationKind
+	ID       string    // of the message or event, or of the change; made by [NewID]
 	Frame    []byte    // the JSON every client gets, byte for byte; nil for room changes
 	Accepted time.Time // when the server took the request
 	UserID   string    // PublishDisconnect: whose sessions end
 	Reason   string    // PublishDisconnect: the reason given, may be empty
+	Subject  ARN       // PublishLogsChanged: what changed
 	Position Position
 }

@@ -1,6 +1,10 @@
 package chat
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
 	"sync"
 	"time"
 )
@@ -42,13 +46,17 @@ func AWSQuotas() Quotas {
 	}
 }
 
-// limits are the quotas and what is used of them on this node.
+// limits are the quotas, and what this node has of them: it borrows requests from the
+// broker some at a time, and reserves connections. So nothing is above a quota that all
+// nodes share, and what another node has and does not use is at most a slice.
 type limits struct {
 	quotas Quotas
+	broker Broker
 
 	mu          sync.Mutex
-	rates       Rates[rateKey]
-	connections map[Scope]int
+	rates       map[rateKey]*loan
+	swept       time.Time // when loans that are over were last forgotten
+	connections map[Scope]*share
 }
 
 type rateKey struct {
@@ -56,35 +64,101 @@ type rateKey struct {
 	what  string
 }
 
-func newLimits(q Quotas) *limits {
-	return &limits{quotas: q, connections: map[Scope]int{}}
+// loan is what is left of a slice of a rate.
+type loan struct {
+	asking sync.Mutex // held while the broker is asked, before limits.mu
+
+	// Owned by limits.mu.
+	left  int
+	until time.Time
+}
+
+// share is this node's part of a quota of connections.
+type share struct {
+	asking sync.Mutex // held while the broker is asked, before limits.mu
+
+	// Owned by limits.mu.
+	used, reserved int
+	pins           int // those who look at it
+}
+
+const (
+	// loanLife is how long what was borrowed may be used.
+	loanLife = 100 * time.Millisecond
+	// loansPerSecond divides a rate into slices.
+	loansPerSecond = 10
+)
+
+func newLimits(q Quotas, b Broker) *limits {
+	return &limits{quotas: q, broker: b, rates: map[rateKey]*loan{}, connections: map[Scope]*share{}}
 }
 
 // take takes one of perSecond in the scope, unless that is over the limit.
-func (l *limits) take(scope Scope, what string, perSecond int, about ARN) error {
+func (l *limits) take(ctx context.Context, scope Scope, what string, perSecond int, about ARN) error {
 	if perSecond == 0 {
 		return nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.rates.Allow(rateKey{scope, what}, time.Now(), perSecond) {
+	loan := l.loan(rateKey{scope, what})
+	if l.use(loan) {
+		return nil
+	}
+	loan.asking.Lock()
+	defer loan.asking.Unlock()
+	if l.use(loan) { // somebody else asked meanwhile
+		return nil
+	}
+	asked := time.Now()
+	n, err := l.broker.Borrow(ctx, scope, what, perSecond, max(1, perSecond/loansPerSecond))
+	if err != nil {
+		return fmt.Errorf("ask for %s of %s: %w", what, scope.Account, err)
+	}
+	if n == 0 {
 		return RateLimitExceeded(about, perSecond)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	loan.left, loan.until = n-1, asked.Add(loanLife)
 	return nil
+}
+
+func (l *limits) loan(key rateKey) *loan {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); now.Sub(l.swept) > time.Second {
+		l.swept = now
+		maps.DeleteFunc(l.rates, func(_ rateKey, l *loan) bool { return l.until.Before(now) })
+	}
+	found := l.rates[key]
+	if found == nil {
+		found = &loan{}
+		l.rates[key] = found
+	}
+	return found
+}
+
+// use takes one of a loan, if there is one.
+func (l *limits) use(loan *loan) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if loan.left == 0 || time.Now().After(loan.until) {
+		return false
+	}
+	loan.left--
+	return true
 }
 
 // messages are the publications that rooms have a rate for.
 const messages = "messages"
 
 // publish takes what a publication costs.
-func (l *limits) publish(kind PublicationKind, room ARN) error {
+func (l *limits) publish(ctx context.Context, kind PublicationKind, room ARN) error {
 	switch kind {
 	case PublishMessage:
-		return l.take(room.Scope, messages, l.quotas.SendMessage, room)
+		return l.take(ctx, room.Scope, messages, l.quotas.SendMessage, room)
 	case PublishDelete:
-		return l.take(room.Scope, "deletes", l.quotas.DeleteMessage, room)
+		return l.take(ctx, room.Scope, "deletes", l.quotas.DeleteMessage, room)
 	case PublishDisconnect:
-		return l.take(room.Scope, "disconnects", l.quotas.DisconnectUser, room)
+		return l.take(ctx, room.Scope, "disconnects", l.quotas.DisconnectUser, room)
 	}
 	return nil
 }
@@ -95,33 +169,130 @@ func (l *limits) refused(room ARN) {
 	if l.quotas.SendMessage == 0 {
 		return
 	}
+	loan := l.loan(rateKey{room.Scope, messages})
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.rates.Return(rateKey{room.Scope, messages}, l.quotas.SendMessage)
+	if now := time.Now(); loan.until.Before(now) {
+		loan.left, loan.until = 0, now.Add(time.Second) // as long as a bucket takes to fill
+	}
+	loan.left++
 }
 
 // TakeRequest counts a control-plane request; one over the rate of its operation is
 // TooManyRequests.
-func (s *Service) TakeRequest(scope Scope, operation string) error {
-	return s.limits.take(scope, operation, s.limits.quotas.Requests[operation], ARN{})
+func (s *Service) TakeRequest(ctx context.Context, scope Scope, operation string) error {
+	return s.limits.take(ctx, scope, operation, s.limits.quotas.Requests[operation], ARN{})
 }
 
+// slice is how many connections are reserved beyond those there are. A small quota is
+// exact.
+func (l *limits) slice() int { return min(max(1, l.quotas.Connections/1000), 64) }
+
 // connect counts a connection, unless that is over the quota.
-func (l *limits) connect(scope Scope) error {
+func (l *limits) connect(ctx context.Context, scope Scope) error {
+	if l.quotas.Connections == 0 {
+		return nil
+	}
+	s := l.share(scope)
+	defer l.unpin(s)
+	if l.seat(s) {
+		return nil
+	}
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	if l.seat(s) {
+		return nil
+	}
+	if err := l.reserve(ctx, scope, s); err != nil {
+		return err
+	}
+	if !l.seat(s) {
+		return &Error{Code: TooManyRequests, Message: "The quota of concurrent connections is exceeded.", Limit: l.quotas.Connections}
+	}
+	return nil
+}
+
+// reserve asks for as many connections as there are and a slice. s.asking is held.
+func (l *limits) reserve(ctx context.Context, scope Scope, s *share) error {
+	l.mu.Lock()
+	n := s.used + l.slice()
+	l.mu.Unlock()
+	got, err := l.broker.Reserve(ctx, scope, n, l.quotas.Connections)
+	if err != nil {
+		return fmt.Errorf("ask for connections of %s: %w", scope.Account, err)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if q := l.quotas.Connections; q > 0 && l.connections[scope] >= q {
-		return &Error{Code: TooManyRequests, Message: "The quota of concurrent connections is exceeded.", Limit: q}
-	}
-	l.connections[scope]++
+	s.reserved = got
 	return nil
+}
+
+// share returns the share of a scope, which stays until unpin.
+func (l *limits) share(scope Scope) *share {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.connections[scope]
+	if s == nil {
+		s = &share{}
+		l.connections[scope] = s
+	}
+	s.pins++
+	return s
+}
+
+func (l *limits) unpin(s *share) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.pins--
+}
+
+func (l *limits) seat(s *share) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.used >= s.reserved {
+		return false
+	}
+	s.used++
+	return true
 }
 
 // disconnect gives a connection back.
 func (l *limits) disconnect(scope Scope) {
+	if l.quotas.Connections == 0 {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.connections[scope]--; l.connections[scope] == 0 {
+	l.connections[scope].used--
+}
+
+// Renew reserves anew what this node has of the quotas of connections, and gives up what
+// it does not use. It is to be called a few times within [ShareLife].
+func (s *Service) Renew(ctx context.Context) error {
+	l := s.limits
+	l.mu.Lock()
+	shares := maps.Clone(l.connections)
+	l.mu.Unlock()
+	var errs []error
+	for scope, s := range shares {
+		s.asking.Lock()
+		errs = append(errs, l.renew(ctx, scope, s))
+		s.asking.Unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// renew renews one share, and forgets one that is not used. s.asking is held.
+func (l *limits) renew(ctx context.Context, scope Scope, s *share) error {
+	l.mu.Lock()
+	unused := s.used+s.pins == 0
+	if unused {
 		delete(l.connections, scope)
 	}
+	l.mu.Unlock()
+	if !unused {
+		return l.reserve(ctx, scope, s)
+	}
+	_, err := l.broker.Reserve(ctx, scope, 0, l.quotas.Connections)
+	return err
 }

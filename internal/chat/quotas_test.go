@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -16,13 +17,13 @@ var otherScopes = map[string]Scope{
 }
 
 // limit gives the world's service quotas.
-func (w *world) limit(q Quotas) { w.service.limits = newLimits(q) }
+func (w *world) limit(q Quotas) { w.service.limits = newLimits(q, w.broker) }
 
 // admit opens a session by a fresh token.
 func (w *world) admit(t testing.TB, room ARN) (*Session, error) {
 	t.Helper()
 	_, claims := w.token(t, w.service, TokenSpec{Room: room, UserID: "u", Capabilities: everything})
-	return w.service.Admit(t.Context(), claims)
+	return w.service.Admit(t.Context(), claims, rand.Uint64())
 }
 
 // The table of AWS's page; every operation of the API is in it.
@@ -53,7 +54,7 @@ func TestAWSQuotas(t *testing.T) {
 func TestRequestQuotas(t *testing.T) {
 	virtually(t, func(t *testing.T, w *world) {
 		w.limit(Quotas{Requests: map[string]int{"GetRoom": 5, "ListRooms": 5, "TagResource": 0}})
-		take := func(scope Scope, operation string) error { return w.service.TakeRequest(scope, operation) }
+		take := func(scope Scope, operation string) error { return w.service.TakeRequest(t.Context(), scope, operation) }
 		for i := range 5 {
 			if err := take(testScope, "GetRoom"); err != nil {
 				t.Fatalf("request %d: got %v", i, err)
@@ -92,19 +93,19 @@ func TestQuotasOfCallersThatWentAwayAreForgotten(t *testing.T) {
 	virtually(t, func(t *testing.T, w *world) {
 		w.limit(Quotas{Requests: map[string]int{"GetRoom": 1}})
 		for i := range 10_000 {
-			if err := w.service.TakeRequest(Scope{Region: "us-west-2", Account: fmt.Sprintf("%012d", i)}, "GetRoom"); err != nil {
+			if err := w.service.TakeRequest(t.Context(), Scope{Region: "us-west-2", Account: fmt.Sprintf("%012d", i)}, "GetRoom"); err != nil {
 				t.Fatal(err)
 			}
 		}
 		time.Sleep(2 * time.Second)
-		if err := w.service.TakeRequest(testScope, "GetRoom"); err != nil {
+		if err := w.service.TakeRequest(t.Context(), testScope, "GetRoom"); err != nil {
 			t.Fatal(err)
 		}
-		if got := w.service.limits.rates.Len(); got != 1 {
+		if got := len(w.service.limits.rates); got != 1 {
 			t.Errorf("remembered: got %d, want 1", got)
 		}
 		time.Sleep(900 * time.Millisecond)
-		if err := w.service.TakeRequest(testScope, "GetRoom"); code(err) != TooManyRequests {
+		if err := w.service.TakeRequest(t.Context(), testScope, "GetRoom"); code(err) != TooManyRequests {
 			t.Errorf("got %v, want TooManyRequests", err)
 		}
 	})
@@ -238,7 +239,7 @@ func TestConnectionQuota(t *testing.T) {
 		sessions = append(sessions, session)
 	}
 	_, claims := w.token(t, w.service, TokenSpec{Room: rooms[0], UserID: "late"})
-	_, err := w.service.Admit(t.Context(), claims)
+	_, err := w.service.Admit(t.Context(), claims, rand.Uint64())
 	if e, ok := errors.AsType[*Error](err); !ok || e.Code != TooManyRequests || e.Limit != 2 {
 		t.Fatalf("one too many: got %+v, want TooManyRequests with limit 2", err)
 	}
@@ -252,7 +253,7 @@ func TestConnectionQuota(t *testing.T) {
 		}
 	}
 	w.service.Depart(sessions[0])
-	if _, err := w.service.Admit(t.Context(), claims); err != nil {
+	if _, err := w.service.Admit(t.Context(), claims, rand.Uint64()); err != nil {
 		t.Errorf("the token that was refused, when another left: got %v", err)
 	}
 	if _, err := w.admit(t, rooms[1]); code(err) != TooManyRequests {
@@ -266,22 +267,25 @@ func TestFailedAdmissionsCostNoConnection(t *testing.T) {
 	w.limit(Quotas{Connections: 1})
 	room := w.room(t, RoomSpec{}).ARN
 	_, used := w.token(t, w.service, TokenSpec{Room: room, UserID: "u"})
-	session, err := w.service.Admit(t.Context(), used)
+	session, err := w.service.Admit(t.Context(), used, rand.Uint64())
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.service.Depart(session)
 	for i := range 1000 {
-		if _, err := w.service.Admit(t.Context(), used); code(err) != Unauthorized {
+		if _, err := w.service.Admit(t.Context(), used, rand.Uint64()); code(err) != Unauthorized {
 			t.Fatalf("try %d with a used token: got %v, want Unauthorized", i, err)
 		}
 	}
 	_, claims := w.token(t, w.service, TokenSpec{Room: room, UserID: "u"})
 	w.store.fails = errors.New("the disk is full")
-	if _, err := w.service.Admit(t.Context(), claims); err == nil {
+	if _, err := w.service.Admit(t.Context(), claims, rand.Uint64()); err == nil {
 		t.Error("admitted by a store that fails")
 	}
 	w.store.fails = nil
+	if err := w.service.Renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if got := len(w.service.limits.connections); got != 0 {
 		t.Errorf("scopes with connections: got %d, want 0", got)
 	}
@@ -297,11 +301,11 @@ func TestNoQuotasLimitNothing(t *testing.T) {
 		if _, err := w.service.DeleteMessage(t.Context(), room, "AbCdEfGh1234", ""); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.service.TakeRequest(testScope, "CreateRoom"); err != nil {
+		if err := w.service.TakeRequest(t.Context(), testScope, "CreateRoom"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got := w.service.limits.rates.Len(); got != 0 {
+	if got := len(w.service.limits.rates); got != 0 {
 		t.Errorf("rates remembered: got %d, want 0", got)
 	}
 }

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -26,6 +27,6 @@ func (s *Service) show(ctx context.Context, pub *Publication, room *Room, rate i
 	published := true // if Publish panics: rather one record too many
 	defer func() { mark(published) }()
 	err := s.broker.Publish(ctx, pub, rate)
-	published = err == nil
+	published = err == nil || errors.Is(err, ErrUnknownOutcome) // rather one record too many
 	return err
 }

@@ -46,7 +46,7 @@ func NewService(c ServiceConfig) *Service {
 		tokenLifetime: c.TokenLifetime,
 		rooms:         cache[Room]{kept: map[ARN]*Room{}},
 		logs:          cache[LoggingConfiguration]{kept: map[ARN]*LoggingConfiguration{}},
-		limits:        newLimits(c.Quotas),
+		limits:        newLimits(c.Quotas, c.Broker),
 		reviewer:      c.Reviewer,
 		recorder:      c.Recorder,
 	}
@@ -228,7 +228,7 @@ func (s *Service) DeleteRoom(ctx context.Context, arn ARN) error {
 // nobody would hear of it.
 func (s *Service) publishControl(ctx context.Context, arn ARN, kind PublicationKind) error {
 	ctx = context.WithoutCancel(ctx)
-	err := s.broker.Publish(ctx, &Publication{Room: arn, Kind: kind, Accepted: time.Now()}, 0)
+	err := s.broker.Publish(ctx, &Publication{Room: arn, Kind: kind, ID: NewID(), Accepted: time.Now()}, 0)
 	if err != nil {
 		return fmt.Errorf("publish a change of room %s: %w", arn, err)
 	}
@@ -296,8 +296,7 @@ type LoggingConfigurationChange struct {
 //
 // IVS: UpdateLoggingConfiguration
 func (s *Service) UpdateLoggingConfiguration(ctx context.Context, arn ARN, change LoggingConfigurationChange) (LoggingConfiguration, error) {
-	defer s.logs.forget(arn) // also where the caller went away meanwhile
-	return s.store.UpdateLoggingConfiguration(context.WithoutCancel(ctx), arn, func(lc LoggingConfiguration) (LoggingConfiguration, error) {
+	lc, err := s.store.UpdateLoggingConfiguration(context.WithoutCancel(ctx), arn, func(lc LoggingConfiguration) (LoggingConfiguration, error) {
 		if change.Name != nil {
 			lc.Name = *change.Name
 		}
@@ -307,6 +306,20 @@ func (s *Service) UpdateLoggingConfiguration(ctx context.Context, arn ARN, chang
 		lc.UpdateTime = after(lc.UpdateTime)
 		return lc, nil
 	})
+	if err != nil {
+		return LoggingConfiguration{}, err
+	}
+	return lc, s.publishLogsChanged(ctx, arn)
+}
+
+// publishLogsChanged tells every node that a logging configuration changed.
+func (s *Service) publishLogsChanged(ctx context.Context, arn ARN) error {
+	s.logs.forget(arn)
+	err := s.broker.Publish(context.WithoutCancel(ctx), &Publication{Room: ControlLog, Kind: PublishLogsChanged, ID: NewID(), Accepted: time.Now(), Subject: arn}, 0)
+	if err != nil {
+		return fmt.Errorf("publish a change of logging configuration %s: %w", arn, err)
+	}
+	return nil
 }
 
 // DeleteLoggingConfiguration deletes a logging configuration that no room refers to;
@@ -314,8 +327,10 @@ func (s *Service) UpdateLoggingConfiguration(ctx context.Context, arn ARN, chang
 //
 // IVS: DeleteLoggingConfiguration
 func (s *Service) DeleteLoggingConfiguration(ctx context.Context, arn ARN) error {
-	defer s.logs.forget(arn)
-	return s.store.DeleteLoggingConfiguration(context.WithoutCancel(ctx), arn)
+	if err := s.store.DeleteLoggingConfiguration(context.WithoutCancel(ctx), arn); err != nil {
+		return err
+	}
+	return s.publishLogsChanged(ctx, arn)
 }
 
 // ListLoggingConfigurations lists as ListRooms does.
@@ -455,12 +470,12 @@ func (s *Service) moderate(ctx context.Context, pub *Publication, name string, a
 	if err != nil {
 		return "", err
 	}
-	if err := s.limits.publish(pub.Kind, pub.Room); err != nil {
+	if err := s.limits.publish(ctx, pub.Kind, pub.Room); err != nil {
 		return "", err
 	}
-	id := NewID()
-	pub.Frame = appendEvent(nil, id, "", name, attributes, pub.Accepted)
-	return id, s.show(ctx, pub, &room, 0)
+	pub.ID = NewID()
+	pub.Frame = appendEvent(nil, pub.ID, "", name, attributes, pub.Accepted)
+	return pub.ID, s.show(ctx, pub, &room, 0)
 }
 
 const (

@@ -403,6 +403,7 @@ func TestControlPlaneEvents(t *testing.T) {
 					if frame = strings.Replace(frame, sent, "ID", 1); frame != test.frame {
 						t.Errorf("got  %s\nwant %s", frame, test.frame)
 					}
+					test.want.ID = sent
 					test.want.Room, test.want.Accepted, test.want.Frame, test.want.Position = room, got.Accepted, got.Frame, got.Position
 					if diff := cmp.Diff(test.want, got); diff != "" {
 						t.Errorf("(-want +got):\n%s", diff)
@@ -446,7 +447,7 @@ func TestFaultsOfThePorts(t *testing.T) {
 		"ListLoggingConfigurations":  func() error { _, _, err := w.service.ListLoggingConfigurations(ctx, testScope, "", 1); return err }(),
 		"CreateLoggingConfiguration": second(w.service.CreateLoggingConfiguration(ctx, testScope, LoggingConfigurationSpec{})),
 		"CreateChatToken":            func() error { _, _, err := w.service.CreateChatToken(ctx, TokenSpec{Room: room.ARN}); return err }(),
-		"Admit":                      second(w.service.Admit(ctx, Claims{Room: room.ARN})),
+		"Admit":                      second(w.service.Admit(ctx, Claims{Room: room.ARN}, 1)),
 		"TagResource":                w.service.TagResource(ctx, room.ARN, nil),
 	} {
 		if !errors.Is(err, fault) || AsError(err).Code != Internal || AsError(err).Message != "Internal server error" {

@@ -42,12 +42,12 @@ func (s *Service) OpenToken(ctx context.Context, token string) (Claims, error) {
 // durably and once. It is called when this node's subscription to the room is live.
 // Errors are NotFound, Unauthorized, TooManyRequests over the quota of connections, or
 // the store's. Depart must follow.
-func (s *Service) Admit(ctx context.Context, claims Claims) (*Session, error) {
+func (s *Service) Admit(ctx context.Context, claims Claims, by uint64) (*Session, error) {
 	room, err := s.rooms.get(ctx, claims.Room, s.store.Room)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.limits.connect(claims.Room.Scope); err != nil {
+	if err := s.limits.connect(ctx, claims.Room.Scope); err != nil {
 		return nil, err
 	}
 	first, err := s.store.SpendToken(ctx, claims.ID, claims.TokenExpires.Add(clockSlack))
@@ -74,6 +74,23 @@ func (s *Service) Depart(session *Session) { s.limits.disconnect(session.Room.Sc
 // ForgetRoom drops what is remembered of a room. The node calls it when the room
 // changed, and when its last session left.
 func (s *Service) ForgetRoom(arn ARN) { s.rooms.forget(arn) }
+
+// Heard takes note of a publication to [ControlLog], by this node or another.
+func (s *Service) Heard(pub *Publication) {
+	switch pub.Kind {
+	case PublishLogsChanged:
+		s.logs.forget(pub.Subject)
+	case PublishGap:
+		s.logs.forgetAll()
+	}
+}
+
+// Trust says whether this node hears of changes. While it does not, nothing is
+// remembered: what was, may be out of date.
+func (s *Service) Trust(hears bool) {
+	s.rooms.trust(hears)
+	s.logs.trust(hears)
+}
 
 // ErrSessionExpired is the end of a session's time. Clients answer it by connecting
 // again with a fresh token.
@@ -141,7 +158,7 @@ func (s *Service) sendMessage(ctx context.Context, session *Session, room *Room,
 		out.Err = err
 	} else if AttributesSize(m.attributes) > MaxAttributesSize {
 		out.Err = errAttributes
-	} else if err := s.limits.publish(PublishMessage, *session.Room); err != nil {
+	} else if err := s.limits.publish(ctx, PublishMessage, *session.Room); err != nil {
 		out.Err = err
 	} else if handler := room.Handler; handler != nil && handler.URI != "" || !session.through() {
 		if out.Err = s.refund(*session.Room, s.broker.Admit(ctx, room.ARN, room.MaximumMessageRatePerSecond)); out.Err == nil {
@@ -164,7 +181,7 @@ type pendingMessage struct {
 func (m *pendingMessage) publication() *Publication {
 	frame := make([]byte, 0, 256+len(m.content)+len(m.session.sender)+2*MaxAttributesSize*min(1, len(m.attributes)))
 	frame = appendMessage(frame, m.id, m.requestID, m.attributes, m.content, m.accepted, m.session.sender)
-	return &Publication{Room: *m.session.Room, Kind: PublishMessage, Frame: frame, Accepted: m.accepted}
+	return &Publication{Room: *m.session.Room, Kind: PublishMessage, ID: m.id, Frame: frame, Accepted: m.accepted}
 }
 
 // refund gives back what a message cost the account if it was over its room's rate, of
@@ -213,10 +230,11 @@ func (s *Service) act(ctx context.Context, pub *Publication, room *Room, request
 	if utf8.RuneCountInString(request.Reason) > MaxReasonLength {
 		return &Error{Code: TooLarge, Message: "Reason exceeds maximum length"}
 	}
-	if err := s.limits.publish(pub.Kind, pub.Room); err != nil {
+	if err := s.limits.publish(ctx, pub.Kind, pub.Room); err != nil {
 		return err
 	}
-	pub.Frame = appendEvent(nil, NewID(), request.RequestID, name, attributes, pub.Accepted)
+	pub.ID = NewID()
+	pub.Frame = appendEvent(nil, pub.ID, request.RequestID, name, attributes, pub.Accepted)
 	return s.show(ctx, pub, room, 0)
 }
 

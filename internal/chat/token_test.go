@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -93,7 +94,7 @@ func TestTokenOpensOneSession(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			_, err = service.Admit(t.Context(), claims)
+			_, err = service.Admit(t.Context(), claims, rand.Uint64())
 			mu.Lock()
 			defer mu.Unlock()
 			switch err {
@@ -116,7 +117,7 @@ func TestAdmit(t *testing.T) {
 	w := newWorld()
 	room := w.room(t, RoomSpec{}).ARN
 	token, claims := w.token(t, w.service, TokenSpec{Room: room, UserID: "u", Capabilities: MaySendMessage, Attributes: map[string]string{"b": "2", "a": "1"}})
-	session, err := w.service.Admit(t.Context(), claims)
+	session, err := w.service.Admit(t.Context(), claims, rand.Uint64())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +136,7 @@ func TestAdmit(t *testing.T) {
 		if err := w.service.DeleteRoom(t.Context(), room); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.service.Admit(t.Context(), claims); code(err) != NotFound {
+		if _, err := w.service.Admit(t.Context(), claims, rand.Uint64()); code(err) != NotFound {
 			t.Errorf("got %v, want NotFound", err)
 		}
 		if _, spent := w.store.spent[claims.ID]; spent {
@@ -149,7 +150,7 @@ func TestAdmit(t *testing.T) {
 func TestUsedTokensAreRememberedWhileTheyOpen(t *testing.T) {
 	virtually(t, func(t *testing.T, w *world) {
 		_, claims := w.token(t, w.service, TokenSpec{Room: w.room(t, RoomSpec{}).ARN, UserID: "u"})
-		if _, err := w.service.Admit(t.Context(), claims); err != nil {
+		if _, err := w.service.Admit(t.Context(), claims, rand.Uint64()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(59 * time.Minute)
@@ -157,7 +158,7 @@ func TestUsedTokensAreRememberedWhileTheyOpen(t *testing.T) {
 		if err := w.store.PruneTokens(t.Context(), fast.Add(-keyLife), fast); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.service.Admit(t.Context(), claims); err != errToken {
+		if _, err := w.service.Admit(t.Context(), claims, rand.Uint64()); err != errToken {
 			t.Errorf("again, after a fast clock pruned: got %v, want %v", err, errToken)
 		}
 		time.Sleep(3 * time.Hour)

@@ -7,8 +7,8 @@
 //   - A key, flag or value that is not understood is refused, never ignored.
 //   - Whatever is wrong is reported at once, not one fault per attempt.
 //   - A Config that passed [Config.Validate] can be used without further checks.
-//   - Nothing of a Config is secret: it may be printed. Secrets are in the files that
-//     it names.
+//   - Nothing of a Config is secret but the passwords that URLs may have, which are not
+//     printed. Other secrets are in the files that it names.
 //   - A server for others does not start open by oversight: without access keys not at
 //     all, and in plain text beyond loopback only when told so.
 //
@@ -54,7 +54,9 @@ type Config struct {
 	ACMEDir      string   `name:"acme-directory" env:"PARLOR_ACME_DIRECTORY" default:"https://acme-v02.api.letsencrypt.org/directory" placeholder:"URL" help:"Directory of the ACME authority. Getting certificates by it means agreeing to its terms."`
 	InsecureHTTP bool     `name:"insecure-http" env:"PARLOR_INSECURE_HTTP" default:"false" help:"Let parlor serve speak plain HTTP beyond loopback, for where a proxy in front of it speaks TLS."`
 
-	Data          string        `name:"data" env:"PARLOR_DATA" default:"./parlor-data" dev:"" placeholder:"DIR" help:"Directory of the embedded store and the token keys. Without it, parlor dev uses a temporary one and removes it at exit."`
+	Data          string        `name:"data" env:"PARLOR_DATA" default:"./parlor-data" dev:"" placeholder:"DIR" help:"Directory of the embedded store, the token keys and what of the chat log is not shipped yet. Without it, parlor dev uses a temporary one and removes it at exit."`
+	DatabaseURL   string        `name:"database-url" env:"PARLOR_DATABASE_URL" default:"" placeholder:"URL" url:"secret" help:"The PostgreSQL database (15 or newer) that nodes share: postgres://user@host:5432/parlor. Its password may be in the URL, in PGPASSWORD or in a file that PGPASSFILE names. Default: the embedded store in the data directory, for one node."`
+	RedisURL      string        `name:"redis-url" env:"PARLOR_REDIS_URL" default:"" placeholder:"URL" url:"secret" help:"The Redis (7 or newer) or Valkey by which nodes reach each other: redis://host:6379, rediss:// over TLS; with ?addr=host:port for each further node of a cluster; with ?master_set=NAME where the hosts are Sentinels. Needs --database-url. Default: this node is alone."`
 	TokenLifetime time.Duration `name:"token-lifetime" env:"PARLOR_TOKEN_LIFETIME" default:"60m" placeholder:"DURATION" help:"How long a chat token may open a connection; never longer than the session it grants."`
 	PingInterval  time.Duration `name:"ping-interval" env:"PARLOR_PING_INTERVAL" default:"45s" placeholder:"DURATION" help:"How often messaging connections are pinged; one that does not answer is dropped."`
 	Compression   bool          `name:"compression" env:"PARLOR_COMPRESSION" default:"false" help:"Offer permessage-deflate to messaging clients. On a fast network it costs more than it saves."`
@@ -87,6 +89,7 @@ type Field struct {
 	Default string
 	Help    string
 	Only    Mode // the one mode that has it, or ""
+	Hides   bool // it is a URL that may have a password
 
 	index int
 	kind  reflect.Type
@@ -104,6 +107,7 @@ func Fields(mode Mode) []Field {
 			Default: tag.Get("default"),
 			Help:    tag.Get("help"),
 			Only:    Mode(tag.Get("only")),
+			Hides:   tag.Get("url") == "secret",
 			index:   i,
 			kind:    t.Field(i).Type,
 		}

@@ -364,3 +364,44 @@ func FuzzFile(f *testing.F) {
 		}
 	})
 }
+
+func TestURLsOfNodes(t *testing.T) {
+	for _, tc := range []struct{ database, redis, fault string }{
+		{"postgres://u:p@db/parlor?sslmode=disable", "redis://:p@r:6379/1?addr=r2:6379", ""},
+		{"postgresql:///parlor?host=/run/postgresql", "rediss://r:6379", ""},
+		{"postgres://u@db/parlor", "", ""},
+		{"mysql://db/secret", "", "database-url: is not a URL such as postgres://parlor@db.example.com:5432/parlor"},
+		{"postgres://u:secret@[db/parlor", "", "database-url: is not a URL such as postgres://parlor@db.example.com:5432/parlor"},
+		{"postgres://db/parlor", "secret:6379", "redis-url: is not a URL such as redis://redis.example.com:6379"},
+		{"", "redis://r:6379", "redis-url: nodes that share a Redis share a database: give --database-url"},
+	} {
+		c := Default(Dev)
+		c.DatabaseURL, c.RedisURL = tc.database, tc.redis
+		got := ""
+		if err := c.Validate(); err != nil {
+			got = err.Error()
+		}
+		if got != tc.fault {
+			t.Errorf("%s, %s: got %q, want %q", tc.database, tc.redis, got, tc.fault)
+		}
+	}
+}
+
+// TestPasswordsAreNotPrinted: a configuration may be shown.
+func TestPasswordsAreNotPrinted(t *testing.T) {
+	c := Default(Serve)
+	c.DatabaseURL, c.RedisURL = "postgres://u:hush@db/parlor?sslpassword=hush&x=1", "redis://u:hush@r:6379"
+	text := c.YAML()
+	if strings.Contains(text, "hush") {
+		t.Errorf("got %s", text)
+	}
+	for _, want := range []string{"database-url: postgres://u:xxxxx@db/parlor?sslpassword=xxxxx&x=1", "redis-url: redis://u:xxxxx@r:6379"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("got %s, want %s in it", text, want)
+		}
+	}
+	c.RedisURL = "redis://u:hush@[r"
+	if strings.Contains(c.YAML(), "hush") {
+		t.Error("a password in what is not a URL is printed")
+	}
+}

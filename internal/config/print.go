@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/url"
 	"reflect"
 	"strconv"
 	"strings"
@@ -27,9 +28,31 @@ func (c *Config) YAML() string {
 			fmt.Fprintf(&b, "%s: [%s]\n", f.Name, strings.Join(quoted, ", "))
 			continue
 		}
+		if f.Hides {
+			value = withoutPassword(value.(string))
+		}
 		fmt.Fprintf(&b, "%s: %s\n", f.Name, scalar(value))
 	}
 	return b.String()
+}
+
+// withoutPassword is a URL as it may be shown. One that cannot be read is not.
+func withoutPassword(text string) string {
+	if text == "" {
+		return ""
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return "not a URL"
+	}
+	query := u.Query()
+	for name := range query {
+		if strings.Contains(strings.ToLower(name), "pass") {
+			query.Set(name, "xxxxx")
+		}
+	}
+	u.RawQuery = query.Encode()
+	return u.Redacted()
 }
 
 // scalar is a value as YAML. Digits are quoted: an account is not a number to other

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -97,6 +98,7 @@ func (c *Config) Validate() error {
 			fault("regions", "%q is not a region such as us-east-1", region)
 		}
 	}
+	c.validateNodes(fault)
 	within("token-lifetime", c.TokenLifetime, minTokenLifetime, chat.MaxSessionDuration)
 	within("ping-interval", c.PingInterval, minPingInterval, maxPingInterval)
 	within("drain-window", c.DrainWindow, 0, maxDrainWindow)
@@ -114,6 +116,24 @@ func (c *Config) Validate() error {
 		return faults
 	}
 	return nil
+}
+
+// validateNodes checks what nodes share. Faults do not quote it: there may be passwords.
+func (c *Config) validateNodes(fault func(setting, format string, args ...any)) {
+	check := func(setting, text, example string, schemes ...string) {
+		if text == "" {
+			return
+		}
+		u, err := url.Parse(text)
+		if err != nil || !slices.Contains(schemes, u.Scheme) || u.Host == "" && u.Path == "" {
+			fault(setting, "is not a URL such as %s", example)
+		}
+	}
+	check("database-url", c.DatabaseURL, "postgres://parlor@db.example.com:5432/parlor", "postgres", "postgresql")
+	check("redis-url", c.RedisURL, "redis://redis.example.com:6379", "redis", "rediss", "unix")
+	if c.RedisURL != "" && c.DatabaseURL == "" {
+		fault("redis-url", "nodes that share a Redis share a database: give --database-url")
+	}
 }
 
 // validateReview checks the webhooks.

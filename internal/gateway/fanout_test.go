@@ -86,11 +86,41 @@ func TestNewEpochStartsAnew(t *testing.T) {
 	n := startNode(t, nodeOptions{})
 	room := n.room(chat.RoomSpec{}).ARN
 	c := n.connect(room, "user")
-	for _, at := range []chat.Position{{Epoch: 1, Number: 1}, {Epoch: 1, Number: 2}, {Epoch: 3, Number: 7}, {Epoch: 1, Number: 3}, {Epoch: 3, Number: 8}} {
+	for _, at := range []chat.Position{{Epoch: 1, Number: 1}, {Epoch: 1, Number: 2}, {Epoch: 3, Number: 1}, {Epoch: 1, Number: 3}, {Epoch: 3, Number: 2}} {
 		n.gateway.Deliver(&chat.Publication{Room: room, Kind: chat.PublishEvent, Position: at, Accepted: time.Now(),
 			Frame: fmt.Appendf(nil, `{"Type":"EVENT","Id":"%d.%d"}`, at.Epoch, at.Number)})
 	}
-	for _, want := range []string{"1.1", "1.2", "3.7", "3.8"} {
+	for _, want := range []string{"1.1", "1.2", "3.1", "3.2"} {
+		if got := c.next().ID; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+// TestGap: the broker says what is lost, and the log goes on after it at once; what came
+// early is not lost, and what has a number and is nothing is not shown.
+func TestGap(t *testing.T) {
+	n := startNode(t, nodeOptions{})
+	room := n.room(chat.RoomSpec{}).ARN
+	c := n.connect(room, "user")
+	event := func(epoch, number uint64) {
+		n.gateway.Deliver(&chat.Publication{Room: room, Kind: chat.PublishEvent, Position: chat.Position{Epoch: epoch, Number: number}, Accepted: time.Now(),
+			Frame: fmt.Appendf(nil, `{"Type":"EVENT","Id":"%d.%d"}`, epoch, number)})
+	}
+	quiet := func(kind chat.PublicationKind, epoch, number uint64) {
+		n.gateway.Deliver(&chat.Publication{Room: room, Kind: kind, Position: chat.Position{Epoch: epoch, Number: number}})
+	}
+	event(1, 1)
+	event(1, 5)
+	quiet(chat.PublishGap, 1, 3)
+	event(1, 4)
+	quiet(chat.PublishNothing, 1, 6)
+	event(1, 7)
+	quiet(chat.PublishGap, 2, 8)
+	event(2, 9)
+	quiet(chat.PublishGap, 2, 4) // late
+	event(2, 10)
+	for _, want := range []string{"1.1", "1.4", "1.5", "1.7", "2.9", "2.10"} {
 		if got := c.next().ID; got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}

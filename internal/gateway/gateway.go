@@ -78,8 +78,11 @@ type Gateway struct {
 	// wait for a session's socket.
 	running sync.WaitGroup
 
-	// held are handshakes that wait for the end of a drain; ended is closed when it
-	// comes.
+	// deaf says that publications may not reach this node just now.
+	deaf atomic.Bool
+
+	// held are handshakes that wait, for the end of a drain or something that is away;
+	// ended is closed when a drain is over.
 	held  chan struct{}
 	ended chan struct{}
 
@@ -89,8 +92,9 @@ type Gateway struct {
 	stopped  bool // and none at all
 }
 
-// maxHeldHandshakes bounds the handshakes that wait for the end of a drain.
-const maxHeldHandshakes = 1024
+// maxHeldHandshakes bounds the handshakes that wait for the end of a drain, or for a store
+// or broker that is away.
+const maxHeldHandshakes = 10_000
 
 // New returns a Gateway that works once Run is called.
 func New(c Config) *Gateway {
@@ -154,6 +158,13 @@ func (g *Gateway) Run(ctx context.Context) error {
 func (g *Gateway) refuse() []*session {
 	g.mu.Lock()
 	g.draining = true
+	g.mu.Unlock()
+	return g.sessions()
+}
+
+// sessions are those there are.
+func (g *Gateway) sessions() []*session {
+	g.mu.Lock()
 	rooms := make([]*room, 0, len(g.rooms))
 	for _, r := range g.rooms {
 		rooms = append(rooms, r)
@@ -189,6 +200,28 @@ func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
 		if !sleep(ctx, 10*time.Millisecond) {
 			return
 		}
+	}
+}
+
+// Hears takes note of whether publications reach this node. While they do not, nobody is
+// let in, and nothing is believed that was remembered.
+func (g *Gateway) Hears(does bool) {
+	g.deaf.Store(!does)
+	g.service.Trust(does)
+}
+
+// Evict ends all sessions, spread over the window, as if their time were over: clients
+// answer that with a fresh token and another connection, which leads to a node that is
+// well. It returns when ctx ends or all have been told.
+func (g *Gateway) Evict(ctx context.Context, window time.Duration) {
+	begun := time.Now()
+	sessions := g.sessions()
+	for i, s := range sessions {
+		due := begun.Add(window * time.Duration(i) / time.Duration(len(sessions)))
+		if !sleep(ctx, time.Until(due)) {
+			return
+		}
+		s.expire("")
 	}
 }
 
@@ -235,8 +268,12 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // returns, sessions in small rooms have been written to, and what is remembered of a
 // room that changed is forgotten.
 func (g *Gateway) Deliver(pub *chat.Publication) {
+	if pub.Room == chat.ControlLog {
+		g.service.Heard(pub)
+		return
+	}
 	switch pub.Kind {
-	case chat.PublishRoomChanged, chat.PublishRoomDeleted:
+	case chat.PublishRoomChanged, chat.PublishRoomDeleted, chat.PublishGap:
 		g.service.ForgetRoom(pub.Room)
 	}
 	g.mu.Lock()
@@ -254,6 +291,10 @@ func (g *Gateway) enter(ctx context.Context, arn chat.ARN) (*room, error) {
 	if g.draining {
 		g.mu.Unlock()
 		return nil, errDraining
+	}
+	if g.deaf.Load() {
+		g.mu.Unlock()
+		return nil, errDeaf
 	}
 	r, found := g.rooms[arn]
 	if !found {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -17,7 +18,10 @@ import (
 // and the writing of its answer.
 const handshakeTimeout = 15 * time.Second
 
-var errDraining = errors.New("the server is shutting down")
+var (
+	errDraining = errors.New("the server is shutting down")
+	errDeaf     = errors.New("this node does not hear from the broker")
+)
 
 // ServeHTTP answers a WebSocket handshake. The chat token is the subprotocol; it
 // alone says which room is entered. A token is spent when everything else is in
@@ -58,11 +62,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (status int, mes
 	}()
 	token, _, _ := strings.Cut(strings.Join(r.Header.Values("Sec-WebSocket-Protocol"), ","), ",")
 	token = strings.TrimSpace(token)
-	claims, err := g.service.OpenToken(r.Context(), token)
-	if err != nil {
-		return g.refusal(err)
-	}
-	room, err := g.enter(r.Context(), claims.Room)
+	core, room, err := g.admit(r.Context(), token)
 	if err == errDraining {
 		g.hold(r.Context())
 	}
@@ -74,10 +74,6 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (status int, mes
 			g.leave(room)
 		}
 	}()
-	core, err := g.service.Admit(r.Context(), claims)
-	if err != nil {
-		return g.refusal(err)
-	}
 	core.Address = clientIP(r)
 	deflate := g.compression && wantsDeflate(r.Header)
 	conn, pipelined, err := hijack(w)
@@ -106,16 +102,71 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (status int, mes
 	return http.StatusSwitchingProtocols, ""
 }
 
+// admit turns a token into a session, in its room. While the store or the broker is away
+// it waits, but not for long, and not with too many: the JavaScript SDK tries four times
+// without a pause and then gives up for good.
+func (g *Gateway) admit(ctx context.Context, token string) (*chat.Session, *room, error) {
+	begun := time.Now()
+	by := rand.Uint64()
+	core, room, err := g.tryAdmit(ctx, token, by)
+	if !away(err) {
+		return core, room, err
+	}
+	select {
+	case g.held <- struct{}{}:
+		defer func() { <-g.held }()
+	default:
+		return nil, nil, err
+	}
+	for pause := 50 * time.Millisecond; away(err) && time.Since(begun) < handshakeTimeout-pause; pause = min(2*pause, 500*time.Millisecond) {
+		if !sleep(ctx, pause/2+rand.N(pause)) {
+			return nil, nil, ctx.Err()
+		}
+		core, room, err = g.tryAdmit(ctx, token, by)
+	}
+	return core, room, err
+}
+
+// tryAdmit is one try; by is the same for all of one handshake.
+func (g *Gateway) tryAdmit(ctx context.Context, token string, by uint64) (*chat.Session, *room, error) {
+	claims, err := g.service.OpenToken(ctx, token)
+	if err != nil {
+		return nil, nil, err
+	}
+	room, err := g.enter(ctx, claims.Room)
+	if err != nil {
+		return nil, nil, err
+	}
+	admitted := false
+	defer func() {
+		if !admitted { // also where the store panics
+			g.leave(room)
+		}
+	}()
+	core, err := g.service.Admit(ctx, claims, by)
+	admitted = err == nil
+	return core, room, err
+}
+
+// away reports whether a handshake failed because something else is away, which may come
+// back: the error is neither about the client nor about this node's end.
+func away(err error) bool {
+	if err == nil || err == errDraining || errors.Is(err, context.Canceled) {
+		return false
+	}
+	_, said := errors.AsType[*chat.Error](err)
+	return !said
+}
+
 // refusal is the status and message of a handshake that failed with err.
 func (g *Gateway) refusal(err error) (int, string) {
-	if errors.Is(err, errDraining) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return http.StatusServiceUnavailable, "The server cannot take the connection now."
-	}
-	e := chat.AsError(err)
-	if e.Code == chat.Internal {
+	if away(err) {
 		g.logger.Error("handshake", "error", err)
 	}
-	return errorCode(e), e.Message
+	if e, ok := errors.AsType[*chat.Error](err); ok {
+		return errorCode(e), e.Message
+	}
+	return http.StatusServiceUnavailable, "The server cannot take the connection now."
 }
 
 // hijack takes the connection over from the HTTP server, with what the client sent

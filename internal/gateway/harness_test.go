@@ -434,6 +434,14 @@ func (b *memoryBroker) Subscribe(_ context.Context, arn chat.ARN) (chat.Position
 	}, nil
 }
 
+func (*memoryBroker) Borrow(context.Context, chat.Scope, string, int, int) (int, error) {
+	return 1, nil
+}
+
+func (*memoryBroker) Reserve(_ context.Context, _ chat.Scope, n, quota int) (int, error) {
+	return min(n, quota), nil
+}
+
 func (b *memoryBroker) Ready(context.Context) error { return nil }
 
 // pipeListener is a listener whose connections are pipes in memory.

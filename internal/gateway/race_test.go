@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -150,5 +152,53 @@ func TestHandshakeThatPanics(t *testing.T) {
 	case <-time.After(5 * time.Second):
 		n.gateway.running.Done() // for the others' sake
 		t.Fatal("the gateway does not stop")
+	}
+}
+
+// failingStore fails to spend tokens, as often as is said.
+type failingStore struct {
+	chat.Store
+	fails atomic.Int32
+}
+
+func (s *failingStore) SpendToken(ctx context.Context, id chat.TokenID, until time.Time) (bool, error) {
+	if s.fails.Add(-1) >= 0 {
+		return false, errors.New("the database is away")
+	}
+	return s.Store.SpendToken(ctx, id, until)
+}
+
+// TestHandshakeWaits: while the store, or the broker, is away for a moment, a handshake
+// takes longer and succeeds.
+func TestHandshakeWaits(t *testing.T) {
+	n := startNode(t, nodeOptions{})
+	room := n.room(chat.RoomSpec{})
+	store := &failingStore{Store: n.store}
+	n.gateway.service = chat.NewService(chat.ServiceConfig{Store: store, Broker: n.gateway.broker, TokenLifetime: time.Hour})
+	store.fails.Store(3)
+	c := n.connect(room.ARN, "a")
+	c.send(`{"Action":"SEND_MESSAGE","RequestId":"r","Content":"x"}`)
+	c.next()
+
+	n.gateway.Hears(false)
+	time.AfterFunc(300*time.Millisecond, func() { n.gateway.Hears(true) })
+	begun := time.Now()
+	n.connect(room.ARN, "b")
+	if took := time.Since(begun); took < 300*time.Millisecond {
+		t.Errorf("let in after %s, by a node that hears nothing", took)
+	}
+}
+
+// TestEvict ends all sessions so that clients come back with a fresh token.
+func TestEvict(t *testing.T) {
+	n := startNode(t, nodeOptions{})
+	room := n.room(chat.RoomSpec{})
+	clients := []*client{n.connect(room.ARN, "a"), n.connect(room.ARN, "b")}
+	n.gateway.Evict(t.Context(), 100*time.Millisecond)
+	for _, c := range clients {
+		c.wantError("", 401)
+		if _, err := c.read(2 * time.Second); websocket.CloseStatus(err) != websocket.StatusGoingAway {
+			t.Errorf("got %v, want a close frame 1001", err)
+		}
 	}
 }

@@ -130,9 +130,16 @@ func (r *room) take(pub *chat.Publication) (grew bool) {
 		r.early = append(r.early, pub)
 		return false
 	}
+	if pub.Kind == chat.PublishGap {
+		if byPosition(pub.Position, r.at) <= 0 {
+			return false
+		}
+		r.at = pub.Position
+		return r.applyEarly()
+	}
 	if pub.Position.Epoch > r.at.Epoch {
-		// The broker forgot the count: what it says now begins anew.
-		r.at = chat.Position{Epoch: pub.Position.Epoch, Number: pub.Position.Number - 1}
+		// The broker forgot the count: it begins anew.
+		r.at = chat.Position{Epoch: pub.Position.Epoch}
 	}
 	switch next := r.at.Number + 1; {
 	case pub.Position.Epoch < r.at.Epoch || pub.Position.Number < next: // seen
@@ -142,7 +149,7 @@ func (r *room) take(pub *chat.Publication) (grew bool) {
 		if len(r.early) <= maxEarly {
 			return false
 		}
-		first := slices.MinFunc(r.early, byPosition).Position.Number
+		first := slices.MinFunc(r.early, func(a, b *chat.Publication) int { return byPosition(a.Position, b.Position) }).Position.Number
 		r.gateway.metrics.missed.Add(float64(first - next))
 		r.at.Number = first - 1
 		return r.applyEarly()
@@ -158,15 +165,15 @@ func (r *room) take(pub *chat.Publication) (grew bool) {
 func (r *room) applyEarly() (grew bool) {
 	early := r.early
 	r.early = nil
-	slices.SortFunc(early, byPosition)
+	slices.SortFunc(early, func(a, b *chat.Publication) int { return byPosition(a.Position, b.Position) })
 	for _, pub := range early {
 		grew = r.take(pub) || grew
 	}
 	return grew
 }
 
-func byPosition(a, b *chat.Publication) int {
-	return cmp.Or(cmp.Compare(a.Position.Epoch, b.Position.Epoch), cmp.Compare(a.Position.Number, b.Position.Number))
+func byPosition(a, b chat.Position) int {
+	return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), cmp.Compare(a.Number, b.Number))
 }
 
 // apply shows a publication, and marks the sessions that it ends. r.mu is held.

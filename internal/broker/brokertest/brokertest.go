@@ -31,7 +31,9 @@ func Run(t *testing.T, open func(t *testing.T, deliver func(*chat.Publication)) 
 		for i := range 5 {
 			publish(t, b, room, fmt.Sprint(i))
 		}
-		for i, pub := range in.wait(t, 5) {
+		pubs := in.wait(t, 5)
+		at = begun(at, pubs[0].Position)
+		for i, pub := range pubs {
 			want := chat.Position{Epoch: at.Epoch, Number: at.Number + uint64(i) + 1}
 			if pub.Position != want || string(pub.Frame) != fmt.Sprint(i) {
 				t.Errorf("publication %d: got %s at %v, want it at %v", i, pub.Frame, pub.Position, want)
@@ -53,7 +55,7 @@ func Run(t *testing.T, open func(t *testing.T, deliver func(*chat.Publication)) 
 		subscribe(t, b, room)
 		sent := chat.Publication{
 			Room: room, Kind: chat.PublishDisconnect, Frame: []byte(`{"a":"é"}`),
-			Accepted: time.Now(), UserID: "user", Reason: "because",
+			Accepted: time.Now().Truncate(time.Microsecond), UserID: "user", Reason: "because",
 		}
 		p := sent
 		if err := b.Publish(t.Context(), &p, 0); err != nil {
@@ -81,6 +83,7 @@ func Run(t *testing.T, open func(t *testing.T, deliver func(*chat.Publication)) 
 		wg.Wait()
 		var numbers []uint64
 		for _, pub := range in.wait(t, publishers*each) {
+			at = begun(at, chat.Position{Epoch: pub.Position.Epoch, Number: 1})
 			if pub.Position.Epoch != at.Epoch {
 				t.Fatalf("epoch: got %d, want %d", pub.Position.Epoch, at.Epoch)
 			}
@@ -263,6 +266,7 @@ func Run(t *testing.T, open func(t *testing.T, deliver func(*chat.Publication)) 
 		}
 		publish(t, b, room, "first")
 		pubs := in.wait(t, 1)
+		at = begun(at, pubs[0].Position)
 		if want := (chat.Position{Epoch: at.Epoch, Number: at.Number + 1}); len(pubs) != 1 || pubs[0].Position != want {
 			t.Errorf("got %d deliveries, the first at %v, want one at %v", len(pubs), pubs[0].Position, want)
 		}
@@ -326,6 +330,45 @@ func Run(t *testing.T, open func(t *testing.T, deliver func(*chat.Publication)) 
 			t.Errorf("deliveries: got %d, want 0", got)
 		}
 	})
+	t.Run("a rate of a scope is borrowed by the slice", func(t *testing.T) {
+		b, _ := start(t)
+		scope := chat.Scope{Region: "us-west-2", Account: chat.NewID()}
+		const rate = 20
+		given := 0
+		for range rate + 1 {
+			n, err := b.Borrow(t.Context(), scope, "things", rate, 3)
+			if err != nil || n < 0 || n > 3 {
+				t.Fatalf("got %d, %v", n, err)
+			}
+			if given += n; n == 0 {
+				break
+			}
+		}
+		if given < rate || given > rate+rate/4 { // what a slow machine refills meanwhile
+			t.Errorf("given: got %d, want %d", given, rate)
+		}
+		for _, other := range []struct {
+			scope chat.Scope
+			what  string
+		}{{scope, "others"}, {chat.Scope{Region: "eu-west-1", Account: scope.Account}, "things"}} {
+			if n, err := b.Borrow(t.Context(), other.scope, other.what, rate, 1); n != 1 || err != nil {
+				t.Errorf("%v: got %d, %v, want 1", other, n, err)
+			}
+		}
+		time.Sleep(time.Second / rate * 3)
+		if n, err := b.Borrow(t.Context(), scope, "things", rate, 1); n != 1 || err != nil {
+			t.Errorf("a while later: got %d, %v, want 1", n, err)
+		}
+	})
+	t.Run("a share is as large as the quota has it", func(t *testing.T) {
+		b, _ := start(t)
+		scope := chat.Scope{Region: "us-west-2", Account: chat.NewID()}
+		for _, step := range []struct{ n, quota, want int }{{3, 10, 3}, {10, 10, 10}, {11, 10, 10}, {2, 10, 2}, {5, 3, 3}, {0, 10, 0}, {4, 10, 4}} {
+			if got, err := b.Reserve(t.Context(), scope, step.n, step.quota); got != step.want || err != nil {
+				t.Errorf("%d of %d: got %d, %v, want %d", step.n, step.quota, got, err, step.want)
+			}
+		}
+	})
 	t.Run("ready", func(t *testing.T) {
 		b, _ := start(t)
 		if err := b.Ready(t.Context()); err != nil {
@@ -345,6 +388,15 @@ func subscribe(t *testing.T, b chat.Broker, room chat.ARN) chat.Position {
 		t.Fatal(err)
 	}
 	t.Cleanup(cancel)
+	return at
+}
+
+// begun is the position before the first publication, of which nothing may have been
+// known when there was none: the room's epoch began with it.
+func begun(at, first chat.Position) chat.Position {
+	if at == (chat.Position{}) && first.Number == 1 {
+		at.Epoch = first.Epoch
+	}
 	return at
 }
 

@@ -1,0 +1,279 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"parlor/internal/chat"
+	"parlor/internal/redistest"
+)
+
+// viewer is a node's view of rooms, in the order of the log.
+type viewer struct {
+	mu   sync.Mutex
+	pubs []*chat.Publication
+}
+
+func (v *viewer) deliver(pub *chat.Publication) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.pubs = append(v.pubs, pub)
+}
+
+// shown are the Ids of what was delivered, in order.
+func (v *viewer) shown() []string {
+	v.mu.Lock()
+	pubs := slices.Clone(v.pubs)
+	v.mu.Unlock()
+	slices.SortStableFunc(pubs, func(a, b *chat.Publication) int {
+		switch {
+		case a.Room != b.Room:
+			return strings.Compare(a.Room.ID, b.Room.ID)
+		case a.Position.Epoch != b.Position.Epoch:
+			return int(int64(a.Position.Epoch) - int64(b.Position.Epoch))
+		default:
+			return int(int64(a.Position.Number) - int64(b.Position.Number))
+		}
+	})
+	var ids []string
+	for _, pub := range pubs {
+		if pub.Kind != chat.PublishGap && pub.Kind != chat.PublishNothing {
+			ids = append(ids, pub.ID)
+		}
+	}
+	return ids
+}
+
+// outcome is what became of a run under a fault.
+type outcome struct {
+	accepted, refused, unknown int
+	missing, twice             int // of those that were accepted, over all viewers
+	ghosts                     int // shown, though their sender was told that they were not
+	orders                     int // pairs of viewers that saw another order
+	longest                    time.Duration
+}
+
+// underFault publishes to rooms from three nodes for a while, 200 times a second
+// altogether, and has something done to the broker meanwhile.
+func underFault(t *testing.T, url string, d time.Duration, fault func(nodes []*Redis)) outcome {
+	t.Helper()
+	const nodes = 3
+	var rooms [2]chat.ARN // each at the highest rate that a room may have
+	for i := range rooms {
+		rooms[i] = chat.ARN{Scope: chat.Scope{Region: "us-west-2", Account: "123456789012"}, Kind: chat.KindRoom, ID: chat.NewID()}
+	}
+	viewers := make([]*viewer, nodes)
+	brokers := make([]*Redis, nodes)
+	for i := range nodes {
+		viewers[i] = &viewer{}
+		brokers[i] = open(t, url, fmt.Sprint("node-", i), viewers[i].deliver)
+		for _, room := range rooms {
+			_, cancel, err := brokers[i].Subscribe(t.Context(), room)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(cancel)
+		}
+	}
+	var mu sync.Mutex
+	var o outcome
+	accepted, refused := map[string]bool{}, map[string]bool{}
+	var all sync.WaitGroup
+	end := time.Now().Add(d)
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	all.Go(func() { fault(brokers) })
+	for n := 0; time.Now().Before(end); n++ {
+		<-ticker.C
+		all.Go(func() {
+			begun := time.Now()
+			pub := &chat.Publication{Room: rooms[n%len(rooms)], ID: chat.NewID(), Frame: fmt.Append(nil, n), Accepted: begun}
+			err := brokers[n/len(rooms)%nodes].Publish(context.Background(), pub, 0)
+			mu.Lock()
+			defer mu.Unlock()
+			o.longest = max(o.longest, time.Since(begun))
+			switch {
+			case err == nil:
+				accepted[pub.ID] = true
+			case errors.Is(err, chat.ErrUnknownOutcome):
+				o.unknown++
+			default:
+				refused[pub.ID] = true
+			}
+		})
+	}
+	all.Wait()
+	o.accepted, o.refused = len(accepted), len(refused)
+	settled := func() bool {
+		o.missing = 0
+		for _, v := range viewers {
+			seen := map[string]bool{}
+			for _, id := range v.shown() {
+				seen[id] = true
+			}
+			for id := range accepted {
+				if !seen[id] {
+					o.missing++
+				}
+			}
+		}
+		return o.missing == 0
+	}
+	for deadline := time.Now().Add(5 * time.Second); !settled() && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	}
+	var orders [][]string
+	for _, v := range viewers {
+		ids := v.shown()
+		seen := map[string]int{}
+		for _, id := range ids {
+			if seen[id]++; seen[id] == 2 {
+				o.twice++
+			}
+			if refused[id] {
+				o.ghosts++
+			}
+		}
+		orders = append(orders, ids)
+	}
+	for i := range orders {
+		for j := range i {
+			if !sameOrder(orders[i], orders[j]) {
+				o.orders++
+			}
+		}
+	}
+	t.Logf("%+v", o)
+	return o
+}
+
+// sameOrder reports whether what two viewers both saw came in the same order.
+func sameOrder(a, b []string) bool {
+	place := map[string]int{}
+	for i, id := range a {
+		place[id] = i
+	}
+	last := -1
+	for _, id := range b {
+		if at, both := place[id]; both {
+			if at < last {
+				return false
+			}
+			last = at
+		}
+	}
+	return true
+}
+
+// clean holds a run to nothing lost, nothing twice, one order, and nothing shown that was
+// refused.
+func (o outcome) clean(t *testing.T) {
+	t.Helper()
+	if o.missing+o.twice+o.orders+o.ghosts > 0 || o.accepted == 0 {
+		t.Errorf("got %+v", o)
+	}
+}
+
+func TestNothingHappens(t *testing.T) {
+	o := underFault(t, redistest.Start(t).URL(), time.Second, func([]*Redis) {})
+	o.clean(t)
+	if o.refused+o.unknown > 0 {
+		t.Errorf("refused: got %+v", o)
+	}
+}
+
+func TestFrozen(t *testing.T) {
+	server := redistest.Start(t)
+	o := underFault(t, server.URL(), 4*time.Second, func([]*Redis) {
+		time.Sleep(time.Second)
+		server.Freeze()
+		time.Sleep(2 * time.Second)
+		server.Thaw()
+	})
+	o.clean(t)
+	if o.refused+o.unknown > 0 {
+		t.Errorf("refused: got %+v, want that they wait", o)
+	}
+}
+
+// What is frozen for longer than a publication waits shows nothing of it when it thaws.
+func TestFrozenForLong(t *testing.T) {
+	server := redistest.Start(t)
+	o := underFault(t, server.URL(), 9*time.Second, func([]*Redis) {
+		time.Sleep(500 * time.Millisecond)
+		server.Freeze()
+		time.Sleep(publishTime + answerGrace + time.Second)
+		server.Thaw()
+	})
+	o.clean(t)
+	if o.refused+o.unknown == 0 {
+		t.Errorf("refused: got %+v, want some", o)
+	}
+}
+
+func TestConnectionsKilled(t *testing.T) {
+	server := redistest.Start(t)
+	o := underFault(t, server.URL(), 3*time.Second, func([]*Redis) {
+		for range 5 {
+			time.Sleep(400 * time.Millisecond)
+			server.KillConnections()
+		}
+	})
+	o.clean(t)
+	if o.refused+o.unknown > 0 {
+		t.Errorf("refused: got %+v", o)
+	}
+}
+
+// The links alone are lost, one node's at a time: it catches up.
+func TestLinksKilled(t *testing.T) {
+	server := redistest.Start(t)
+	underFault(t, server.URL(), 2*time.Second, func([]*Redis) {
+		for range 10 {
+			time.Sleep(150 * time.Millisecond)
+			server.Do("CLIENT", "KILL", "TYPE", "pubsub")
+		}
+	}).clean(t)
+}
+
+// A broker that comes back empty is offered what it may have forgotten.
+func TestRestartedEmpty(t *testing.T) {
+	server := redistest.Start(t)
+	var offered atomic.Int64
+	o := underFault(t, server.URL(), 4*time.Second, func(nodes []*Redis) {
+		time.Sleep(1500 * time.Millisecond)
+		server.Restart()
+		time.Sleep(2 * time.Second)
+		for _, b := range nodes {
+			offered.Add(int64(len(b.offers.since(time.Time{}))))
+		}
+	})
+	if o.twice+o.orders+o.ghosts > 0 {
+		t.Errorf("got %+v", o)
+	}
+	if o.missing > 0 {
+		t.Errorf("missing: got %+v, want that nodes offer again what they have published", o)
+	}
+	if offered.Load() == 0 {
+		t.Error("nothing was offered again")
+	}
+}
+
+func TestAway(t *testing.T) {
+	server := redistest.Start(t)
+	o := underFault(t, server.URL(), 3*time.Second, func([]*Redis) {
+		time.Sleep(500 * time.Millisecond)
+		server.Stop()
+		time.Sleep(time.Second)
+		server.Up()
+	})
+	if o.missing+o.twice+o.orders+o.ghosts+o.refused > 0 {
+		t.Errorf("got %+v", o)
+	}
+}

@@ -1,0 +1,236 @@
+package broker
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"parlor/internal/chat"
+)
+
+const (
+	// maxEarly bounds what a room holds back while it is brought up to date.
+	maxEarly = 4 * maxLog
+	// maxRecent is how many Ids of what was delivered last are remembered, to know again
+	// what is offered once more.
+	maxRecent = maxLog
+)
+
+// room is what this node knows of a room that it is subscribed to: it puts what comes
+// from the link, and in answers, into one order, and delivers each publication once.
+type room struct {
+	arn  chat.ARN
+	keys keys
+
+	subscribers int           // owned by Redis.mu
+	ready       chan struct{} // closed when live
+
+	catching atomic.Bool // somebody asks what is lacking
+
+	mu     sync.Mutex
+	live   bool          // at is known
+	at     chat.Position // of what was delivered last
+	early  []entry       // what came before its turn
+	recent []string      // Ids of what was delivered, a circle
+	next   int           // in recent
+	lost   uint64        // what is known to be missing
+}
+
+// position is where the room is, for scripts: epoch and number, and whether this node
+// wants what it lacks.
+func (r *room) position() (at chat.Position, there bool) {
+	if r == nil {
+		return chat.Position{}, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.at, r.live
+}
+
+// goLive begins at a position, unless the room is live already.
+func (r *room) goLive(at chat.Position) (deliver []*chat.Publication, behind bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.live {
+		r.live, r.at = true, at
+		close(r.ready)
+	}
+	return r.takeEarly(nil)
+}
+
+// take takes entries in the order of the log, and returns those whose turn has come. With
+// behind, something is missing that the log may have.
+func (r *room) take(entries []entry) (deliver []*chat.Publication, behind bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range entries {
+		deliver = r.one(deliver, e)
+	}
+	return r.takeEarly(deliver)
+}
+
+// catchUp takes an answer about what this node lacks. What is not in it is lost: there
+// is nobody else to ask.
+func (r *room) catchUp(at chat.Position, entries []entry) (deliver []*chat.Publication, behind bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.live {
+		return nil, false // it will be, from a later position on
+	}
+	for _, e := range entries {
+		if r.after(e.at) && !r.follows(e.at) {
+			deliver = r.gap(deliver, chat.Position{Epoch: e.at.Epoch, Number: e.at.Number - 1})
+		}
+		deliver = r.one(deliver, e)
+	}
+	if r.after(at) {
+		deliver = r.gap(deliver, at)
+	}
+	return r.takeEarly(deliver)
+}
+
+// after reports whether a position is after that of what was delivered last.
+func (r *room) after(at chat.Position) bool {
+	return at.Epoch > r.at.Epoch || at.Epoch == r.at.Epoch && at.Number > r.at.Number
+}
+
+// follows reports whether nothing can be between. The end of an epoch is not known to
+// who was not told.
+func (r *room) follows(at chat.Position) bool {
+	return at.Number == r.at.Number+1 && at.Epoch == r.at.Epoch || at.Number == 1 && r.at.Epoch == 0
+}
+
+// one takes an entry: it is delivered, held back, or was here before.
+func (r *room) one(deliver []*chat.Publication, e entry) []*chat.Publication {
+	switch {
+	case r.live && !r.after(e.at):
+		return deliver
+	case !r.live || !r.follows(e.at):
+		if len(r.early) < maxEarly {
+			r.early = append(r.early, e)
+		}
+		return deliver
+	}
+	r.at = e.at
+	if e.again && r.knows(e.pub.ID) {
+		return append(deliver, &chat.Publication{Room: r.arn, Kind: chat.PublishNothing, Position: e.at})
+	}
+	r.remember(e.pub.ID)
+	return append(deliver, e.pub)
+}
+
+// gap goes on after what is lost.
+func (r *room) gap(deliver []*chat.Publication, at chat.Position) []*chat.Publication {
+	if at.Epoch == r.at.Epoch {
+		r.lost += at.Number - r.at.Number
+	} else {
+		r.lost += at.Number
+	}
+	r.at = at
+	return append(deliver, &chat.Publication{Room: r.arn, Kind: chat.PublishGap, Position: at})
+}
+
+// takeEarly takes of what was held back what has its turn.
+func (r *room) takeEarly(deliver []*chat.Publication) (_ []*chat.Publication, behind bool) {
+	for again := true; again && len(r.early) > 0; {
+		again = false
+		early := r.early
+		r.early = nil
+		for _, e := range early {
+			before := len(deliver)
+			deliver = r.one(deliver, e)
+			again = again || len(deliver) > before
+		}
+	}
+	return deliver, r.live && len(r.early) > 0
+}
+
+// had reports whether a position is not after that of what was delivered last.
+func (r *room) had(at chat.Position) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.live && !r.after(at)
+}
+
+// takeLost returns how many publications have been found missing since it was last asked.
+func (r *room) takeLost() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	lost := r.lost
+	r.lost = 0
+	return lost
+}
+
+func (r *room) knows(id string) bool {
+	for _, known := range r.recent {
+		if known == id {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *room) remember(id string) {
+	if len(r.recent) < maxRecent {
+		r.recent = append(r.recent, id)
+		return
+	}
+	r.recent[r.next] = id
+	r.next = (r.next + 1) % maxRecent
+}
+
+// offer is a publication of this node's of which the broker may have lost the memory.
+type offer struct {
+	room      chat.ARN
+	at        chat.Position
+	keys      keys
+	id        string
+	payload   string
+	published time.Time
+}
+
+// offers are the publications of the last offerTime.
+type offers struct {
+	mu    sync.Mutex
+	queue []offer
+	first int // those before are over
+	bytes int
+}
+
+const (
+	// offerTime is how far back a node offers again what it published, when the broker
+	// has been away.
+	offerTime = 5 * time.Second
+	// maxOffers bounds their memory, in bytes.
+	maxOffers = 32 << 20
+)
+
+func (o *offers) add(f offer) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.first < len(o.queue) && (f.published.Sub(o.queue[o.first].published) > offerTime || o.bytes > maxOffers) {
+		o.bytes -= len(o.queue[o.first].payload)
+		o.queue[o.first] = offer{}
+		o.first++
+	}
+	if o.first > len(o.queue)/2 {
+		kept := copy(o.queue, o.queue[o.first:])
+		clear(o.queue[kept:])
+		o.queue, o.first = o.queue[:kept], 0
+	}
+	o.queue = append(o.queue, f)
+	o.bytes += len(f.payload)
+}
+
+// since returns those that were published after a moment.
+func (o *offers) since(moment time.Time) []offer {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var found []offer
+	for _, f := range o.queue[o.first:] {
+		if f.published.After(moment) {
+			found = append(found, f)
+		}
+	}
+	return found
+}

@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"time"
@@ -50,7 +51,7 @@ func (s *Service) Admit(ctx context.Context, claims Claims) (*Session, error) {
 	if err := s.limits.connect(claims.Room.Scope); err != nil {
 		return nil, err
 	}
-	first, err := s.store.SpendToken(ctx, claims.ID, claims.TokenExpires.Add(clockSlack))
+	first, err := s.store.SpendToken(ctx, claims.ID, rand.Uint64(), claims.TokenExpires.Add(clockSlack))
 	if err == nil && !first {
 		err = errToken
 	}

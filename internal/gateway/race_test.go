@@ -20,8 +20,8 @@ type slowSpending struct {
 	meanwhile func()
 }
 
-func (s *slowSpending) SpendToken(ctx context.Context, id chat.TokenID, until time.Time) (bool, error) {
-	first, err := s.Store.SpendToken(ctx, id, until)
+func (s *slowSpending) SpendToken(ctx context.Context, id chat.TokenID, by uint64, until time.Time) (bool, error) {
+	first, err := s.Store.SpendToken(ctx, id, by, until)
 	s.meanwhile()
 	return first, err
 }

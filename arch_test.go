@@ -39,18 +39,19 @@ var ours = []packageRule{
 	{pkg: "internal/gateway"},
 	{pkg: "internal/iam"},
 	{pkg: "internal/load"},
+	{pkg: "internal/pgtest"},
 	{pkg: "internal/review", tests: []string{"internal/sigv4"}},
 	{pkg: "internal/sigv4"},
-	{pkg: "internal/store", tests: []string{"internal/store/storetest"}},
+	{pkg: "internal/store", tests: []string{"internal/pgtest", "internal/store/storetest"}},
 	{pkg: "internal/store/storetest"},
 	{pkg: "internal/server", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/config", "internal/credentials", "internal/gateway", "internal/review", "internal/store"}},
-	{pkg: "internal/parlortest", code: []string{"internal/config", "internal/server"}, tests: []string{"internal/chatlog/chatlogtest", "internal/redistest"}},
+	{pkg: "internal/parlortest", code: []string{"internal/config", "internal/server"}, tests: []string{"internal/chatlog/chatlogtest", "internal/pgtest", "internal/redistest"}},
 	{pkg: "cmd/parlor", code: []string{"internal/chatlog", "internal/config", "internal/credentials", "internal/load", "internal/server"}},
 	{pkg: "."},
 }
 
 // testSupport are packages that only tests import.
-var testSupport = []string{"internal/parlortest", "internal/redistest", "internal/broker/brokertest", "internal/chatlog/chatlogtest", "internal/store/storetest"}
+var testSupport = []string{"internal/parlortest", "internal/redistest", "internal/broker/brokertest", "internal/chatlog/chatlogtest", "internal/pgtest", "internal/store/storetest"}
 
 // borrowed are the modules of others: the packages whose code may import them (test
 // support counts as tests), whether tests may, and why we do not write it ourselves.
@@ -94,6 +95,8 @@ var borrowed = []struct {
 		why: "YAML with the line of every key; the other library is frozen"},
 	{module: "github.com/google/go-cmp", tests: true,
 		why: "differences a person can read"},
+	{module: "github.com/jackc/pgx/v5", code: []string{"internal/store"}, tests: true,
+		why: "PostgreSQL's protocol"},
 	{module: "github.com/johannesboyne/gofakes3", tests: true,
 		why: "an S3 server, so that chat logs are put into what others take for S3"},
 	{module: "github.com/pressly/goose/v3", code: []string{"internal/store"},

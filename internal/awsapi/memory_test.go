@@ -17,7 +17,7 @@ type memoryStore struct {
 	mu    sync.Mutex
 	rooms map[chat.ARN]chat.Room
 	lcs   map[chat.ARN]chat.LoggingConfiguration
-	spent map[chat.TokenID]bool
+	spent map[chat.TokenID]uint64
 	keys  []chat.TokenKey
 	// err, if set, is what every read of a room answers: a store that is out of order.
 	err error
@@ -29,7 +29,7 @@ func newMemoryStore() *memoryStore {
 	return &memoryStore{
 		rooms: map[chat.ARN]chat.Room{},
 		lcs:   map[chat.ARN]chat.LoggingConfiguration{},
-		spent: map[chat.TokenID]bool{},
+		spent: map[chat.TokenID]uint64{},
 	}
 }
 
@@ -193,12 +193,13 @@ func (m *memoryStore) LoggingConfigurations(_ context.Context, scope chat.Scope,
 	return found[:min(limit, len(found))], nil
 }
 
-func (m *memoryStore) SpendToken(_ context.Context, id chat.TokenID, _ time.Time) (bool, error) {
+func (m *memoryStore) SpendToken(_ context.Context, id chat.TokenID, by uint64, _ time.Time) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	first := !m.spent[id]
-	m.spent[id] = true
-	return first, nil
+	if _, spent := m.spent[id]; !spent {
+		m.spent[id] = by
+	}
+	return m.spent[id] == by, nil
 }
 
 func (m *memoryStore) TokenKeys(context.Context) ([]chat.TokenKey, error) {
@@ -216,6 +217,8 @@ func (m *memoryStore) AddTokenKey(_ context.Context, key chat.TokenKey) error {
 
 func (m *memoryStore) PruneTokens(context.Context, time.Time, time.Time) error { return nil }
 func (m *memoryStore) Ready(context.Context) error                             { return nil }
+
+func (m *memoryStore) Beat(context.Context, chat.NodeBeat) ([]chat.NodeBeat, error) { return nil, nil }
 
 // recordingBroker is a chat.Broker without sessions: it remembers what was published.
 type recordingBroker struct {

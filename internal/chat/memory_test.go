@@ -89,7 +89,8 @@ type memoryStore struct {
 	mu      sync.Mutex
 	rooms   map[ARN]Room
 	configs map[ARN]LoggingConfiguration
-	spent   map[TokenID]time.Time
+	spent   map[TokenID]spentToken
+	beats   map[string]NodeBeat
 	keys    []TokenKey
 
 	fails     error  // of every method
@@ -99,8 +100,13 @@ type memoryStore struct {
 	onAddKey  func() // called by AddTokenKey before it adds
 }
 
+type spentToken struct {
+	by    uint64
+	until time.Time
+}
+
 func newMemoryStore() *memoryStore {
-	return &memoryStore{rooms: map[ARN]Room{}, configs: map[ARN]LoggingConfiguration{}, spent: map[TokenID]time.Time{}}
+	return &memoryStore{rooms: map[ARN]Room{}, configs: map[ARN]LoggingConfiguration{}, spent: map[TokenID]spentToken{}, beats: map[string]NodeBeat{}}
 }
 
 // counts are how often rooms and keys were read.
@@ -291,17 +297,18 @@ func (m *memoryStore) LoggingConfigurations(_ context.Context, scope Scope, afte
 	return page(all, func(lc LoggingConfiguration) Cursor { return Cursor{lc.UpdateTime, lc.ARN.ID} }, after, limit), nil
 }
 
-func (m *memoryStore) SpendToken(_ context.Context, id TokenID, until time.Time) (bool, error) {
+func (m *memoryStore) SpendToken(_ context.Context, id TokenID, by uint64, until time.Time) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fails != nil {
 		return false, m.fails
 	}
-	_, spent := m.spent[id]
+	mark, spent := m.spent[id]
 	if !spent {
-		m.spent[id] = until
+		mark = spentToken{by: by, until: until}
+		m.spent[id] = mark
 	}
-	return !spent, nil
+	return mark.by == by, nil
 }
 
 func (m *memoryStore) TokenKeys(context.Context) ([]TokenKey, error) {
@@ -335,12 +342,32 @@ func (m *memoryStore) PruneTokens(_ context.Context, keysBefore, now time.Time) 
 		return m.fails
 	}
 	m.keys = slices.DeleteFunc(m.keys, func(k TokenKey) bool { return k.Created.Before(keysBefore) })
-	for id, until := range m.spent {
-		if until.Before(now) {
+	for id, mark := range m.spent {
+		if mark.until.Before(now) {
 			delete(m.spent, id)
 		}
 	}
 	return nil
+}
+
+func (m *memoryStore) Beat(_ context.Context, node NodeBeat) (others []NodeBeat, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fails != nil {
+		return nil, m.fails
+	}
+	now := time.Now()
+	for id, other := range m.beats {
+		if age := now.Sub(other.Seen); age > 24*time.Hour {
+			delete(m.beats, id)
+		} else if age <= NodeSilence && id != node.ID {
+			others = append(others, other)
+		}
+	}
+	node.Seen = now
+	m.beats[node.ID] = node
+	slices.SortFunc(others, func(a, b NodeBeat) int { return cmp.Compare(a.ID, b.ID) })
+	return others, nil
 }
 
 func (m *memoryStore) Ready(context.Context) error { return m.fails }

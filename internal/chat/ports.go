@@ -43,9 +43,11 @@ type Store interface {
 	// LoggingConfigurations lists as Rooms does.
 	LoggingConfigurations(ctx context.Context, scope Scope, after Cursor, limit int) ([]LoggingConfiguration, error)
 
-	// SpendToken marks a token as used and reports whether this call was the first to
-	// do so. The mark is kept until the given time at least.
-	SpendToken(ctx context.Context, id TokenID, until time.Time) (first bool, err error)
+	// SpendToken marks a token as used by a spender, a random number of one handshake,
+	// and reports whether that spender was the first: also when asked again, so that a
+	// handshake may repeat a call whose answer was lost. The mark is kept until the
+	// given time at least.
+	SpendToken(ctx context.Context, id TokenID, by uint64, until time.Time) (first bool, err error)
 
 	// TokenKeys returns the key ring, oldest first.
 	TokenKeys(ctx context.Context) ([]TokenKey, error)
@@ -55,9 +57,26 @@ type Store interface {
 	// forgotten at now. It works in small steps that do not delay other writes.
 	PruneTokens(ctx context.Context, keysBefore, now time.Time) error
 
+	// Beat says that this node runs, by the clock of the database where it has one of
+	// its own; node.Seen is not looked at. It returns the other nodes that said so
+	// within the last NodeSilence, by ID, and forgets those silent for a day.
+	Beat(ctx context.Context, node NodeBeat) (others []NodeBeat, err error)
+
 	// Ready returns nil when the store can serve.
 	Ready(ctx context.Context) error
 }
+
+// NodeBeat is a node's sign of life.
+type NodeBeat struct {
+	ID   string
+	Well bool // its link to the broker works
+	// Seen is when the node was heard of, by the clock of who asks: its age by the
+	// database's clock before the present. So nodes' clocks may differ.
+	Seen time.Time
+}
+
+// NodeSilence is how long after its last beat a node still counts as running.
+const NodeSilence = 10 * time.Second
 
 // RoomFilter narrows a list of rooms; empty members do not filter.
 type RoomFilter struct {

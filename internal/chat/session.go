@@ -39,7 +39,8 @@ func (s *Service) OpenToken(ctx context.Context, token string) (Claims, error) {
 }
 
 // Admit turns claims into a session: the room must exist, and the token is spent,
-// durably and once. It is called when this node's subscription to the room is live.
+// durably and once: by is a number of the handshake's own, which may call it again. It is
+// called when this node's subscription to the room is live.
 // Errors are NotFound, Unauthorized, TooManyRequests over the quota of connections, or
 // the store's. Depart must follow.
 func (s *Service) Admit(ctx context.Context, claims Claims, by uint64) (*Session, error) {
@@ -50,7 +51,7 @@ func (s *Service) Admit(ctx context.Context, claims Claims, by uint64) (*Session
 	if err := s.limits.connect(ctx, claims.Room.Scope); err != nil {
 		return nil, err
 	}
-	first, err := s.store.SpendToken(ctx, claims.ID, claims.TokenExpires.Add(clockSlack))
+	first, err := s.store.SpendToken(ctx, claims.ID, by, claims.TokenExpires.Add(clockSlack))
 	if err == nil && !first {
 		err = errToken
 	}

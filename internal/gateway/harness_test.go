@@ -62,7 +62,7 @@ func startNode(t *testing.T, o nodeOptions) *node {
 	if o.log == nil {
 		o.log = t.Output()
 	}
-	n := &node{t: t, options: o, store: &memoryStore{rooms: map[chat.ARN]chat.Room{}, spent: map[chat.TokenID]bool{}}, registry: prometheus.NewRegistry()}
+	n := &node{t: t, options: o, store: &memoryStore{rooms: map[chat.ARN]chat.Room{}, spent: map[chat.TokenID]uint64{}}, registry: prometheus.NewRegistry()}
 	b := &memoryBroker{deliver: func(pub *chat.Publication) { n.gateway.Deliver(pub) }, rooms: map[chat.ARN]*memoryRoom{}}
 	n.broker = b
 	n.service = chat.NewService(chat.ServiceConfig{Store: n.store, Broker: b, Reviewer: o.reviewer, TokenLifetime: o.tokenLifetime})
@@ -299,7 +299,7 @@ type memoryStore struct {
 
 	mu    sync.Mutex
 	rooms map[chat.ARN]chat.Room
-	spent map[chat.TokenID]bool
+	spent map[chat.TokenID]uint64
 	keys  []chat.TokenKey
 	reads int
 }
@@ -343,12 +343,13 @@ func (m *memoryStore) DeleteRoom(_ context.Context, arn chat.ARN) error {
 	return nil
 }
 
-func (m *memoryStore) SpendToken(_ context.Context, id chat.TokenID, _ time.Time) (bool, error) {
+func (m *memoryStore) SpendToken(_ context.Context, id chat.TokenID, by uint64, _ time.Time) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	first := !m.spent[id]
-	m.spent[id] = true
-	return first, nil
+	if _, spent := m.spent[id]; !spent {
+		m.spent[id] = by
+	}
+	return m.spent[id] == by, nil
 }
 
 func (m *memoryStore) TokenKeys(context.Context) ([]chat.TokenKey, error) {

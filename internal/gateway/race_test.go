@@ -22,8 +22,8 @@ type slowSpending struct {
 	meanwhile func()
 }
 
-func (s *slowSpending) SpendToken(ctx context.Context, id chat.TokenID, until time.Time) (bool, error) {
-	first, err := s.Store.SpendToken(ctx, id, until)
+func (s *slowSpending) SpendToken(ctx context.Context, id chat.TokenID, by uint64, until time.Time) (bool, error) {
+	first, err := s.Store.SpendToken(ctx, id, by, until)
 	s.meanwhile()
 	return first, err
 }
@@ -161,11 +161,11 @@ type failingStore struct {
 	fails atomic.Int32
 }
 
-func (s *failingStore) SpendToken(ctx context.Context, id chat.TokenID, until time.Time) (bool, error) {
+func (s *failingStore) SpendToken(ctx context.Context, id chat.TokenID, by uint64, until time.Time) (bool, error) {
 	if s.fails.Add(-1) >= 0 {
 		return false, errors.New("the database is away")
 	}
-	return s.Store.SpendToken(ctx, id, until)
+	return s.Store.SpendToken(ctx, id, by, until)
 }
 
 // TestHandshakeWaits: while the store, or the broker, is away for a moment, a handshake

@@ -68,6 +68,9 @@ type Server struct {
 	keys     *credentials.File     // nil: any are accepted
 	renew    func(context.Context) // keeps the TLS certificate up to date; may be nil
 	store    *store.Store
+	broker   broker.Running
+	node     string // names this process among the nodes
+	shared   bool   // the store may have other nodes
 	recorder *chatlog.Recorder
 	service  *chat.Service
 	gateway  *gateway.Gateway
@@ -83,7 +86,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	if c.Data == "" {
 		return nil, errors.New("no data directory is named")
 	}
-	s := &Server{logger: logger, drainWindow: c.DrainWindow}
+	s := &Server{logger: logger, drainWindow: c.DrainWindow, shared: c.DatabaseURL != ""}
 	quotas, err := c.LoadQuotas()
 	if err != nil {
 		return nil, err
@@ -103,7 +106,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	if s.listener, err = listen(c); err != nil {
 		return nil, err
 	}
-	if s.store, err = store.OpenSQLite(context.Background(), c.Data); err != nil {
+	if s.store, err = openStore(c); err != nil {
 		s.listener.Close()
 		return nil, err
 	}
@@ -123,11 +126,16 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	if encryption != nil {
 		s.listener = gateway.TLSListener(s.listener, encryption)
 	}
-	local := broker.NewLocal(func(pub *chat.Publication) { s.gateway.Deliver(pub) })
-	s.service = chat.NewService(chat.ServiceConfig{Store: s.store, Broker: local, Reviewer: reviewer, Recorder: s.recorder, TokenLifetime: c.TokenLifetime, Quotas: quotas})
+	s.node = chat.NewID()
+	if s.broker, err = s.newBroker(c, registry); err != nil {
+		s.listener.Close()
+		s.store.Close()
+		return nil, err
+	}
+	s.service = chat.NewService(chat.ServiceConfig{Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, TokenLifetime: c.TokenLifetime, Quotas: quotas})
 	s.gateway = gateway.New(gateway.Config{
 		Service:      s.service,
-		Broker:       local,
+		Broker:       s.broker,
 		Logger:       logger,
 		Metrics:      registry,
 		Compression:  c.Compression,
@@ -220,7 +228,7 @@ func (s *Server) Run(ctx context.Context) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var children sync.WaitGroup
-	failed := make(chan error, 4)
+	failed := make(chan error, 5)
 	// The recorder goes on until nobody publishes any more.
 	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRecording()
@@ -240,7 +248,19 @@ func (s *Server) Run(ctx context.Context) error {
 			failed <- fmt.Errorf("run the messaging gateway: %w", err)
 		}
 	})
+	// Nor does the broker end before those who publish.
+	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
+	defer disconnect()
+	var link sync.WaitGroup
+	link.Go(func() {
+		if err := s.broker.Run(connected); err != nil {
+			failed <- fmt.Errorf("run the broker: %w", err)
+		}
+	})
 	children.Go(func() { s.prune(running) })
+	children.Go(func() { s.hearControl(running) })
+	children.Go(func() { s.renewShares(running) })
+	children.Go(func() { s.watchNodes(running) })
 	if s.keys != nil {
 		children.Go(func() {
 			if err := s.keys.Run(running); err != nil && running.Err() == nil {
@@ -266,6 +286,8 @@ func (s *Server) Run(ctx context.Context) error {
 	children.Wait()
 	stopRecording()
 	recorder.Wait()
+	disconnect()
+	link.Wait()
 	err := s.store.Close()
 	if err != nil {
 		err = fmt.Errorf("close the store: %w", err)

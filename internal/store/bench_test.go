@@ -104,7 +104,7 @@ func BenchmarkSpendToken(b *testing.B) {
 			s := openStore(b)
 			parallel(b, writers, func(n int) error {
 				id := chat.TokenID([]byte(benchID(n)))
-				first, err := s.SpendToken(b.Context(), id, epoch)
+				first, err := s.SpendToken(b.Context(), id, rand.Uint64(), epoch)
 				if err == nil && !first {
 					err = fmt.Errorf("token %d was used", n)
 				}

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"slices"
 	"sync"
 )
@@ -35,15 +34,6 @@ type operation struct {
 
 	leads bool // was told to lead; under committer.mu
 }
-
-// panicked is what becomes of an operation that panics: its owner shall panic, not the
-// leader, whose batch has other people's writes in it.
-type panicked struct {
-	value any
-	stack []byte
-}
-
-func (p *panicked) Error() string { return fmt.Sprintf("%v\n\n%s", p.value, p.stack) }
 
 // do runs an operation and returns when it is on disk, failed, or ctx ended. In the
 // last case it may still happen, on another goroutine and after do returned.
@@ -170,12 +160,3 @@ func (c *committer) control(word string) error {
 // rollback ends the transaction, if one is open, without effect. Its error says nothing
 // new: the engine may have rolled back by itself, and else the next BEGIN fails.
 func (c *committer) rollback() { _ = c.control("ROLLBACK") }
-
-func runRecovered(run func(*session) error, s *session) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = &panicked{value: p, stack: debug.Stack()}
-		}
-	}()
-	return run(s)
-}

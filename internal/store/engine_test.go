@@ -25,6 +25,8 @@ func openStore(t testing.TB) *Store {
 	return s
 }
 
+func sqliteOf(s *Store) *sqliteEngine { return s.engine.(*sqliteEngine) }
+
 var (
 	scope = chat.Scope{Region: "eu-west-1", Account: "123456789012"}
 	epoch = time.Date(2026, 11, 5, 12, 0, 0, 0, time.UTC)
@@ -148,16 +150,16 @@ func TestPragmas(t *testing.T) {
 		}
 		return value
 	}
-	reader := <-s.engine.readers
-	defer func() { s.engine.readers <- reader }()
+	reader := <-sqliteOf(s).readers
+	defer func() { sqliteOf(s).readers <- reader }()
 	for _, test := range []struct {
 		connection *session
 		pragma     string
 		want       string
 	}{
-		{s.engine.writer.session, "journal_mode", "wal"},
-		{s.engine.writer.session, "synchronous", "2"},
-		{s.engine.writer.session, "foreign_keys", "1"},
+		{sqliteOf(s).writer.session, "journal_mode", "wal"},
+		{sqliteOf(s).writer.session, "synchronous", "2"},
+		{sqliteOf(s).writer.session, "foreign_keys", "1"},
 		{reader, "query_only", "1"},
 	} {
 		if got := pragma(test.connection, test.pragma); got != test.want {
@@ -174,7 +176,7 @@ func TestWritersShareCommits(t *testing.T) {
 	if err := s.CreateRoom(t.Context(), room, 0); err != nil {
 		t.Fatal(err)
 	}
-	before := s.engine.writer.commits
+	before := sqliteOf(s).writer.commits
 	const writers = 2*maxBatch + 10
 	var wg sync.WaitGroup
 	_, err := s.UpdateRoom(t.Context(), room.ARN, func(r chat.Room) (chat.Room, error) {
@@ -198,9 +200,9 @@ func TestWritersShareCommits(t *testing.T) {
 		t.Fatal(err)
 	}
 	wg.Wait()
-	s.engine.writer.mu.Lock()
-	got := s.engine.writer.commits - before
-	s.engine.writer.mu.Unlock()
+	sqliteOf(s).writer.mu.Lock()
+	got := sqliteOf(s).writer.commits - before
+	sqliteOf(s).writer.mu.Unlock()
 	if want := 1 + 3; got != want {
 		t.Errorf("commits of 1 + %d writes: got %d, want %d", writers, got, want)
 	}
@@ -209,7 +211,7 @@ func TestWritersShareCommits(t *testing.T) {
 // waitQueued waits until n writes wait for the one that runs.
 func waitQueued(t *testing.T, s *Store, n int) {
 	t.Helper()
-	c := s.engine.writer
+	c := sqliteOf(s).writer
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		c.mu.Lock()
 		queued := len(c.queue)
@@ -292,7 +294,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	pragma := func(text string) {
 		t.Helper()
-		if _, err := s.engine.writer.session.conn.ExecContext(t.Context(), text); err != nil {
+		if _, err := sqliteOf(s).writer.session.conn.ExecContext(t.Context(), text); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -325,7 +327,7 @@ func TestFullDisk(t *testing.T) {
 // TestLostConnection: a write connection that breaks gives errors, and no panic.
 func TestLostConnection(t *testing.T) {
 	s := openStore(t)
-	if err := s.engine.writer.session.conn.Close(); err != nil {
+	if err := sqliteOf(s).writer.session.conn.Close(); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {

@@ -76,7 +76,7 @@ func writeOne(ctx context.Context, s *store.Store, n int) error {
 		}
 		fmt.Printf("updated %d\n", n)
 	}
-	first, err := s.SpendToken(ctx, killToken(n), noon)
+	first, err := s.SpendToken(ctx, killToken(n), 1, noon)
 	if err != nil || !first {
 		return fmt.Errorf("token %d: first %v, error %w", n, first, err)
 	}
@@ -161,7 +161,7 @@ func checkAcknowledged(t *testing.T, dir string, lines []string) {
 		case "token":
 			// What was spent stays spent. Asking is a write, so a few at a time will do.
 			if n%16 == 0 {
-				if first, err := s.SpendToken(t.Context(), killToken(n), noon); err != nil || first {
+				if first, err := s.SpendToken(t.Context(), killToken(n), 2, noon); err != nil || first {
 					t.Errorf("acknowledged %s: got first %v, error %v", line, first, err)
 				}
 			}

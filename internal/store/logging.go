@@ -14,7 +14,16 @@ func (s *Store) CreateLoggingConfiguration(ctx context.Context, lc chat.LoggingC
 	if err != nil {
 		return fmt.Errorf("encode logging configuration %s: %w", lc.ARN, err)
 	}
-	return s.engine.write(ctx, func(q *session) error {
+	run := s.engine.write
+	if quota <= 0 {
+		run = s.engine.statement
+	}
+	return run(ctx, func(q *session) error {
+		if q.again {
+			if _, err := selectLoggingConfiguration(q, lc.ARN, ""); err == nil || !isNotFound(err) {
+				return err
+			}
+		}
 		if err := withinQuota(q, sqlLoggingConfigurationAt, lc.ARN, quota); err != nil {
 			return err
 		}
@@ -29,15 +38,18 @@ func (s *Store) CreateLoggingConfiguration(ctx context.Context, lc chat.LoggingC
 func (s *Store) LoggingConfiguration(ctx context.Context, arn chat.ARN) (chat.LoggingConfiguration, error) {
 	var lc chat.LoggingConfiguration
 	err := s.engine.read(ctx, func(q *session) (err error) {
-		lc, err = selectLoggingConfiguration(q, arn)
+		lc, err = selectLoggingConfiguration(q, arn, "")
 		return err
 	})
-	return lc, err
+	if err != nil {
+		return chat.LoggingConfiguration{}, err // lc may belong to another goroutine still
+	}
+	return lc, nil
 }
 
 // UpdateLoggingConfiguration implements [chat.Store].
 func (s *Store) UpdateLoggingConfiguration(ctx context.Context, arn chat.ARN, change func(chat.LoggingConfiguration) (chat.LoggingConfiguration, error)) (chat.LoggingConfiguration, error) {
-	return update(ctx, s, arn, selectLoggingConfiguration, change, func(q *session, _, after chat.LoggingConfiguration) error {
+	return update(ctx, s, arn, selectLoggingConfiguration, loggingConfigurationValues, change, func(q *session, _, after chat.LoggingConfiguration) error {
 		if after.ARN != arn {
 			return renamed(arn, after.ARN)
 		}
@@ -59,7 +71,11 @@ func (s *Store) DeleteLoggingConfiguration(ctx context.Context, arn chat.ARN) er
 	}
 	key := []any{arn.Account, arn.Region, arn.ID}
 	return s.engine.write(ctx, func(q *session) error {
+		// Whoever is about to refer to it is waited for, and waits from here on.
 		var one int64
+		if _, err := q.row(q.locking(sqlLoggingConfigurationExists, forRemoval), key, &one); err != nil {
+			return fmt.Errorf("lock %s: %w", arn, err)
+		}
 		used, err := q.row(sqlLoggingConfigurationUsed, key, &one)
 		if err != nil {
 			return fmt.Errorf("look for rooms that refer to %s: %w", arn, err)
@@ -75,7 +91,7 @@ func (s *Store) DeleteLoggingConfiguration(ctx context.Context, arn chat.ARN) er
 		if err != nil {
 			return fmt.Errorf("delete logging configuration %s: %w", arn, err)
 		}
-		if n == 0 {
+		if n == 0 && !q.again {
 			q.spoiled = false // nothing was changed
 			return chat.NewNotFound(arn)
 		}
@@ -91,6 +107,7 @@ func (s *Store) LoggingConfigurations(ctx context.Context, scope chat.Scope, aft
 	us, id := place(after)
 	var list []chat.LoggingConfiguration
 	err := s.engine.read(ctx, func(q *session) error {
+		list = nil
 		return q.rows(sqlListLoggingConfigurations, []any{scope.Account, scope.Region, us, id, limit}, func(rows *sql.Rows) error {
 			lc, err := scanLoggingConfiguration(rows, scope)
 			list = append(list, lc)
@@ -103,13 +120,15 @@ func (s *Store) LoggingConfigurations(ctx context.Context, scope chat.Scope, aft
 	return list, nil
 }
 
-func selectLoggingConfiguration(q *session, arn chat.ARN) (chat.LoggingConfiguration, error) {
+// selectLoggingConfiguration reads a logging configuration, under one of the locks if
+// there is to be any.
+func selectLoggingConfiguration(q *session, arn chat.ARN, lock string) (chat.LoggingConfiguration, error) {
 	if arn.Kind != chat.KindLoggingConfiguration {
 		return chat.LoggingConfiguration{}, chat.NewNotFound(arn)
 	}
 	var lc chat.LoggingConfiguration
 	found := false
-	err := q.rows(sqlSelectLoggingConfiguration, []any{arn.Account, arn.Region, arn.ID}, func(rows *sql.Rows) (err error) {
+	err := q.rows(q.locking(sqlSelectLoggingConfiguration, lock), []any{arn.Account, arn.Region, arn.ID}, func(rows *sql.Rows) (err error) {
 		found = true
 		lc, err = scanLoggingConfiguration(rows, arn.Scope)
 		return err

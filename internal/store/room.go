@@ -17,7 +17,17 @@ func (s *Store) CreateRoom(ctx context.Context, room chat.Room, quota int) error
 	if err != nil {
 		return fmt.Errorf("encode room %s: %w", room.ARN, err)
 	}
-	return s.engine.write(ctx, func(q *session) error {
+	run := s.engine.write
+	if quota <= 0 && len(room.LoggingConfigurations) == 0 {
+		run = s.engine.statement
+	}
+	return run(ctx, func(q *session) error {
+		if q.again {
+			// Ids are random: a room of this id is the one that an earlier run made.
+			if _, err := selectRoom(q, room.ARN, ""); err == nil || !isNotFound(err) {
+				return err
+			}
+		}
 		if err := withinQuota(q, sqlRoomAt, room.ARN, quota); err != nil {
 			return err
 		}
@@ -35,15 +45,24 @@ func (s *Store) CreateRoom(ctx context.Context, room chat.Room, quota int) error
 func (s *Store) Room(ctx context.Context, arn chat.ARN) (chat.Room, error) {
 	var room chat.Room
 	err := s.engine.read(ctx, func(q *session) (err error) {
-		room, err = selectRoom(q, arn)
+		room, err = selectRoom(q, arn, "")
 		return err
 	})
-	return room, err
+	if err != nil {
+		return chat.Room{}, err // room may belong to another goroutine still
+	}
+	return room, nil
+}
+
+// isNotFound reports whether err says that a resource does not exist.
+func isNotFound(err error) bool {
+	var e *chat.Error
+	return errors.As(err, &e) && e.Code == chat.NotFound
 }
 
 // UpdateRoom implements [chat.Store].
 func (s *Store) UpdateRoom(ctx context.Context, arn chat.ARN, change func(chat.Room) (chat.Room, error)) (chat.Room, error) {
-	return update(ctx, s, arn, selectRoom, change, func(q *session, before, after chat.Room) error {
+	return update(ctx, s, arn, selectRoom, roomValues, change, func(q *session, before, after chat.Room) error {
 		if after.ARN != arn {
 			return renamed(arn, after.ARN)
 		}
@@ -55,26 +74,42 @@ func (s *Store) UpdateRoom(ctx context.Context, arn chat.ARN, change func(chat.R
 }
 
 // update changes a resource in one transaction: it loads it, has the caller change it,
-// and saves what came of that.
-func update[T any](ctx context.Context, s *Store, arn chat.ARN, load func(*session, chat.ARN) (T, error),
+// and saves what came of that. values is what is stored of a resource.
+func update[T any](ctx context.Context, s *Store, arn chat.ARN,
+	load func(q *session, arn chat.ARN, lock string) (T, error), values func(T) ([]any, error),
 	change func(T) (T, error), save func(q *session, before, after T) error) (T, error) {
-	var changed, none T
+	var none, changed, earlier T // earlier and changed: what the last run found and made of it
 	err := s.engine.write(ctx, func(q *session) error {
-		before, err := load(q, arn)
+		before, err := load(q, arn, forChange)
 		if err != nil {
 			return err
+		}
+		if q.again {
+			if same(values, before, changed) {
+				return nil // that run was committed
+			}
+			if !same(values, before, earlier) {
+				return fmt.Errorf("update %s: another change came between, so whether this one happened is not known", arn)
+			}
 		}
 		after, err := change(before)
 		if err != nil {
 			return err
 		}
-		changed = after
+		earlier, changed = before, after
 		return save(q, before, after)
 	})
 	if err != nil {
 		return none, err // changed may belong to another goroutine still
 	}
 	return changed, nil
+}
+
+// same reports whether the same is stored of both.
+func same[T any](values func(T) ([]any, error), a, b T) bool {
+	va, errA := values(a)
+	vb, errB := values(b)
+	return errA == nil && errB == nil && slices.Equal(va, vb)
 }
 
 // renamed is the error for a change that would make one resource another.
@@ -111,12 +146,12 @@ func (s *Store) DeleteRoom(ctx context.Context, arn chat.ARN) error {
 	if arn.Kind != chat.KindRoom {
 		return chat.NewNotFound(arn)
 	}
-	return s.engine.write(ctx, func(q *session) error {
+	return s.engine.statement(ctx, func(q *session) error {
 		n, err := q.exec(sqlDeleteRoom, arn.Account, arn.Region, arn.ID)
 		if err != nil {
 			return fmt.Errorf("delete room %s: %w", arn, err)
 		}
-		if n == 0 {
+		if n == 0 && !q.again {
 			q.spoiled = false // nothing was changed
 			return chat.NewNotFound(arn)
 		}
@@ -132,6 +167,7 @@ func (s *Store) Rooms(ctx context.Context, scope chat.Scope, filter chat.RoomFil
 	}
 	var rooms []chat.Room
 	err := s.engine.read(ctx, func(q *session) error {
+		rooms = nil
 		return q.rows(text, args, func(rows *sql.Rows) error {
 			if rooms == nil {
 				rooms = make([]chat.Room, 0, min(limit, 128))
@@ -183,7 +219,7 @@ func requireLogging(q *session, room chat.Room, had []chat.ARN) error {
 			return chat.NewNotFound(lc)
 		}
 		var one int64
-		found, err := q.row(sqlLoggingConfigurationExists, []any{lc.Account, lc.Region, lc.ID}, &one)
+		found, err := q.row(q.locking(sqlLoggingConfigurationExists, forReference), []any{lc.Account, lc.Region, lc.ID}, &one)
 		if err != nil {
 			return fmt.Errorf("look for logging configuration %s: %w", lc, err)
 		}
@@ -195,10 +231,14 @@ func requireLogging(q *session, room chat.Room, had []chat.ARN) error {
 }
 
 // withinQuota checks that the scope of arn has fewer resources than quota, by asking
-// whether there is one at that place; 0 is no quota.
+// whether there is one at that place; 0 is no quota. Creations in the scope are one
+// after the other from here on.
 func withinQuota(q *session, sqlAt string, arn chat.ARN, quota int) error {
 	if quota <= 0 {
 		return nil
+	}
+	if err := q.oneByOne(arn); err != nil {
+		return fmt.Errorf("wait to create %s: %w", arn, err)
 	}
 	var one int64
 	full, err := q.row(sqlAt, []any{arn.Account, arn.Region, quota - 1}, &one)
@@ -220,13 +260,14 @@ func insertLinks(q *session, room chat.Room) error {
 	return nil
 }
 
-func selectRoom(q *session, arn chat.ARN) (chat.Room, error) {
+// selectRoom reads a room, under one of the locks if there is to be any.
+func selectRoom(q *session, arn chat.ARN, lock string) (chat.Room, error) {
 	if arn.Kind != chat.KindRoom {
 		return chat.Room{}, chat.NewNotFound(arn)
 	}
 	var room chat.Room
 	found := false
-	err := q.rows(sqlSelectRoom, []any{arn.Account, arn.Region, arn.ID}, func(rows *sql.Rows) (err error) {
+	err := q.rows(q.locking(sqlSelectRoom, lock), []any{arn.Account, arn.Region, arn.ID}, func(rows *sql.Rows) (err error) {
 		found = true
 		room, err = scanRoom(rows, arn.Scope)
 		return err

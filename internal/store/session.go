@@ -7,15 +7,26 @@ import (
 	"fmt"
 )
 
-// session is one connection and its prepared statements. It is used by one goroutine
-// at a time: a reader that took it from the pool, or the leader of a commit.
+// session is a connection as operations see it. It is used by one goroutine at a time.
 type session struct {
-	conn     *sql.Conn
+	conn *sql.Conn
+	// prepared are the statements of a connection that has none of its own: SQLite's.
 	prepared map[string]*sql.Stmt
 
 	// spoiled says that the transaction cannot go on as if the running operation had
 	// not been there: it changed something, or the engine failed it. See committer.
 	spoiled bool
+
+	// The rest is PostgreSQL's.
+
+	// shared: others change the database at the same time, so what is read in order to
+	// be relied on is locked. statement is for each statement the context to run under.
+	shared    bool
+	statement func() (context.Context, context.CancelFunc)
+	// again: an earlier run of the operation may have happened, its answer was lost.
+	again bool
+	// failed is how the engine failed the operation, nil if the operation failed itself.
+	failed error
 }
 
 func openSession(ctx context.Context, db *sql.DB) (*session, error) {
@@ -52,10 +63,20 @@ func (s *session) prepare(text string) (*sql.Stmt, error) {
 
 // exec runs a statement and returns how many rows it changed.
 //
-// Here and below the context is Background for a reason: with one that can end, the
-// driver starts a goroutine for each statement and gives up the connection.
+// Here and below SQLite's context is Background for a reason: with one that can end,
+// the driver starts a goroutine for each statement and gives up the connection.
 func (s *session) exec(text string, args ...any) (int64, error) {
 	s.spoiled = true
+	if s.shared {
+		ctx, cancel := s.statement()
+		defer cancel()
+		result, err := s.conn.ExecContext(ctx, text, args...)
+		if err != nil {
+			s.failed = err
+			return 0, err
+		}
+		return result.RowsAffected()
+	}
 	stmt, err := s.prepare(text)
 	if err != nil {
 		return 0, err
@@ -76,6 +97,16 @@ func (s *session) row(text string, args []any, into ...any) (found bool, err err
 	return found, err
 }
 
+// change runs a statement that changes things and returns one row.
+func (s *session) change(text string, args []any, into ...any) error {
+	s.spoiled = true
+	found, err := s.row(text, args, into...)
+	if err == nil && !found {
+		err = sql.ErrNoRows
+	}
+	return err
+}
+
 // rows runs a query and calls each for every row.
 func (s *session) rows(text string, args []any, each func(*sql.Rows) error) (err error) {
 	defer func() {
@@ -83,6 +114,16 @@ func (s *session) rows(text string, args []any, each func(*sql.Rows) error) (err
 			s.spoiled = true
 		}
 	}()
+	if s.shared {
+		ctx, cancel := s.statement()
+		defer cancel()
+		rows, err := s.conn.QueryContext(ctx, text, args...)
+		if err != nil {
+			s.failed = err
+			return err
+		}
+		return eachRow(rows, each, &s.failed)
+	}
 	stmt, err := s.prepare(text)
 	if err != nil {
 		return err
@@ -91,11 +132,20 @@ func (s *session) rows(text string, args []any, each func(*sql.Rows) error) (err
 	if err != nil {
 		return err
 	}
+	return eachRow(rows, each, &s.failed)
+}
+
+// eachRow calls each for every row. An error of the engine's is set as failed.
+func eachRow(rows *sql.Rows, each func(*sql.Rows) error, failed *error) error {
 	defer rows.Close()
 	for rows.Next() {
 		if err := each(rows); err != nil {
 			return err
 		}
 	}
-	return rows.Err()
+	if err := rows.Err(); err != nil {
+		*failed = err
+		return err
+	}
+	return nil
 }

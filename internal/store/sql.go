@@ -7,8 +7,8 @@ import (
 )
 
 // The statements, for SQLite and PostgreSQL alike: numbered placeholders, row values,
-// ON CONFLICT, LIMIT. Nothing else in the package is SQL, but for the pragmas and
-// transaction words of an engine.
+// ON CONFLICT, RETURNING, LIMIT. Nothing else in the package is SQL, but for the
+// pragmas, locks and transaction words of an engine.
 
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
@@ -70,12 +70,26 @@ const (
 
 	sqlDeleteTokenKeys = `DELETE FROM token_keys WHERE created_us < $1`
 
-	sqlSpendToken = `INSERT INTO spent_tokens (id, until_us) VALUES ($1, $2) ON CONFLICT DO NOTHING`
-
-	sqlKeepSpentToken = `UPDATE spent_tokens SET until_us = $2 WHERE id = $1 AND until_us < $2`
+	// Returns who spent the token: $2, unless somebody had before.
+	sqlSpendToken = `INSERT INTO spent_tokens (id, spender, until_us) VALUES ($1, $2, $3) ` +
+		`ON CONFLICT (id) DO UPDATE SET until_us = CASE WHEN excluded.until_us > spent_tokens.until_us ` +
+		`THEN excluded.until_us ELSE spent_tokens.until_us END RETURNING spender`
 
 	sqlDeleteSpentTokens = `DELETE FROM spent_tokens WHERE id IN ` +
 		`(SELECT id FROM spent_tokens WHERE until_us < $1 ORDER BY until_us LIMIT $2)`
+
+	sqlBeat = `INSERT INTO nodes (id, well, seen_us) VALUES ($1, $2, $3) ` +
+		`ON CONFLICT (id) DO UPDATE SET well = excluded.well, seen_us = excluded.seen_us`
+
+	sqlOtherNodes = `SELECT id, well, seen_us FROM nodes WHERE id <> $1 AND seen_us >= $2`
+
+	sqlDeleteNodes = `DELETE FROM nodes WHERE seen_us < $1`
+
+	// The least scope after ($1, $2): one step into an index, however many rows a scope has.
+	sqlNextRoomScope = `SELECT account, region FROM rooms WHERE (account, region) > ($1, $2) ` +
+		`ORDER BY account, region LIMIT 1`
+	sqlNextLoggingConfigurationScope = `SELECT account, region FROM logging_configurations WHERE (account, region) > ($1, $2) ` +
+		`ORDER BY account, region LIMIT 1`
 
 	sqlReady = `SELECT count(*) FROM token_keys`
 )

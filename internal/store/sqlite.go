@@ -9,8 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync"
 
+	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
 )
 
@@ -27,9 +27,7 @@ type sqliteEngine struct {
 	readers         chan *session // the idle ones
 	lock            *os.File
 
-	mu      sync.Mutex
-	closed  bool
-	running sync.WaitGroup // operations; Add only under mu and while not closed
+	gate
 }
 
 // OpenSQLite opens the store in dir, which is created if need be (the directory for
@@ -96,7 +94,7 @@ func (e *sqliteEngine) open(ctx context.Context, dir string) error {
 		"cache_size(-32000)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)"); err != nil {
 		return err
 	}
-	if err := migrate(ctx, e.writeDB); err != nil {
+	if err := migrate(ctx, e.writeDB, goose.DialectSQLite3); err != nil {
 		return err
 	}
 	writer, err := openSession(ctx, e.writeDB)
@@ -137,19 +135,7 @@ func openPool(path string, n int, pragmas ...string) (*sql.DB, error) {
 	return db, nil
 }
 
-// enter counts an operation in, or refuses it because the store is closed. Each enter
-// is followed by one running.Done.
-func (e *sqliteEngine) enter() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return ErrClosed
-	}
-	e.running.Add(1)
-	return nil
-}
-
-// read runs f on a read connection. f sees one state of the database per statement.
+// read implements engine. Nothing runs on after it returned.
 func (e *sqliteEngine) read(ctx context.Context, f func(*session) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -167,9 +153,7 @@ func (e *sqliteEngine) read(ctx context.Context, f func(*session) error) error {
 	}
 }
 
-// write runs f in a transaction and returns once that is on disk, or what f returned.
-// f may run more than once, and may run after write has returned because ctx ended.
-// It answers errors of its own before its first change.
+// write implements engine.
 func (e *sqliteEngine) write(ctx context.Context, f func(*session) error) error {
 	if err := e.enter(); err != nil {
 		return err
@@ -178,16 +162,28 @@ func (e *sqliteEngine) write(ctx context.Context, f func(*session) error) error 
 	return e.writer.do(ctx, f)
 }
 
+// statement implements engine: a statement shares a commit like everything else.
+func (e *sqliteEngine) statement(ctx context.Context, f func(*session) error) error {
+	return e.write(ctx, f)
+}
+
+// ready implements engine: the database answers a query, and its directory is still
+// where it was.
+func (e *sqliteEngine) ready(ctx context.Context) error {
+	return e.read(ctx, func(q *session) error {
+		var n int64
+		if _, err := q.row(sqlReady, nil, &n); err != nil {
+			return fmt.Errorf("query the database: %w", err)
+		}
+		return holdsDirectory(e.lock)
+	})
+}
+
 // close ends whatever open made, also when open failed half-way.
 func (e *sqliteEngine) close() error {
-	e.mu.Lock()
-	closed := e.closed
-	e.closed = true
-	e.mu.Unlock()
-	if closed {
+	if !e.shut() {
 		return nil
 	}
-	e.running.Wait()
 	var errs []error
 	for range len(e.readers) {
 		errs = append(errs, (<-e.readers).close())

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,7 +70,7 @@ func TestEverythingSurvivesReopening(t *testing.T) {
 	room.LoggingConfigurations = []chat.ARN{lc.ARN}
 	key := chat.TokenKey{ID: 9, Created: noon, Secret: []byte("0123456789abcdef0123456789abcdef")}
 	token := chat.TokenID{1}
-	first, err := s.SpendToken(t.Context(), token, noon)
+	first, err := s.SpendToken(t.Context(), token, rand.Uint64(), noon)
 	if err := errors.Join(err, s.CreateLoggingConfiguration(t.Context(), lc, 0), s.CreateRoom(t.Context(), room, 0),
 		s.AddTokenKey(t.Context(), key), s.Close()); err != nil || !first {
 		t.Fatalf("fill the store: first %v, error %v", first, err)
@@ -79,7 +80,7 @@ func TestEverythingSurvivesReopening(t *testing.T) {
 	gotRoom, err1 := s.Room(t.Context(), room.ARN)
 	gotLogging, err2 := s.LoggingConfiguration(t.Context(), lc.ARN)
 	gotKeys, err3 := s.TokenKeys(t.Context())
-	first, err4 := s.SpendToken(t.Context(), token, noon)
+	first, err4 := s.SpendToken(t.Context(), token, rand.Uint64(), noon)
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +105,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	if err == nil {
 		t.Fatal("OpenSQLite: got no error")
 	}
-	for _, want := range []string{dir, "schema version 77", "versions up to 1"} {
+	for _, want := range []string{dir, "schema version 77", "versions up to 2"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("OpenSQLite: got error %q, want it to say %q", err, want)
 		}

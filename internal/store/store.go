@@ -4,16 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
 	"parlor/internal/chat"
 )
 
-// Store is a [chat.Store]. Make one with [OpenSQLite].
+// Store is a [chat.Store]. Make one with [OpenSQLite] or [OpenPostgres].
 type Store struct {
-	engine *sqliteEngine
+	engine engine
 }
 
 var _ chat.Store = (*Store)(nil)
@@ -21,21 +20,12 @@ var _ chat.Store = (*Store)(nil)
 // ErrClosed is the cause of every failure after Close.
 var ErrClosed = errors.New("the store is closed")
 
-// Close waits for what is running, then gives up the files and the lock. Calling it
-// again does nothing.
+// Close waits for what is running, then gives up files, lock and connections. Calling
+// it again does nothing.
 func (s *Store) Close() error { return s.engine.close() }
 
-// Ready implements [chat.Store]: the database answers a query, and its directory is
-// still where it was.
-func (s *Store) Ready(ctx context.Context) error {
-	return s.engine.read(ctx, func(q *session) error {
-		var n int64
-		if _, err := q.row(sqlReady, nil, &n); err != nil {
-			return fmt.Errorf("query the database: %w", err)
-		}
-		return holdsDirectory(s.engine.lock)
-	})
-}
+// Ready implements [chat.Store].
+func (s *Store) Ready(ctx context.Context) error { return s.engine.ready(ctx) }
 
 // micros is a time as it is stored.
 func micros(t time.Time) int64 { return t.UnixMicro() }

@@ -190,7 +190,7 @@ func (m *model) deleteLogging(rt *rapid.T) {
 
 func (m *model) spendToken(rt *rapid.T, sequence int) {
 	id := tokenID(sequence<<8 | rapid.IntRange(0, 3).Draw(rt, "token"))
-	first, err := m.store.SpendToken(rt.Context(), id, noon)
+	first, err := m.store.SpendToken(rt.Context(), id, nobody(), noon)
 	if err != nil || first == m.tokens[id] {
 		rt.Fatalf("SpendToken: got first %v, error %v, want first %v", first, err, !m.tokens[id])
 	}

@@ -40,6 +40,8 @@ func Run(t *testing.T, open Open) {
 		{"logging configuration list", testLoggingConfigurationList},
 		{"paging while rooms change", testStablePaging},
 		{"a token is spent once", testSpendToken},
+		{"a token is spent again by who spent it", testSpendTokenAgain},
+		{"beats of nodes", testBeat},
 		{"token keys", testTokenKeys},
 		{"prune", testPrune},
 		{"ended contexts", testEndedContext},

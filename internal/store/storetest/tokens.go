@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"math"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,10 +21,13 @@ func tokenID(n int) (id chat.TokenID) {
 	return id
 }
 
+// nobody returns a spender that no other call returns.
+func nobody() uint64 { return rand.Uint64() }
+
 // spend spends a token that must not fail to be.
 func spend(t *testing.T, store chat.Store, id chat.TokenID, until time.Time) bool {
 	t.Helper()
-	first, err := store.SpendToken(t.Context(), id, until)
+	first, err := store.SpendToken(t.Context(), id, nobody(), until)
 	if err != nil {
 		t.Fatalf("SpendToken: %v", err)
 	}
@@ -48,7 +53,7 @@ func testSpendToken(t *testing.T, store chat.Store) {
 	for range contenders {
 		wg.Go(func() {
 			for i := range winners {
-				first, err := store.SpendToken(t.Context(), tokenID(100+i), noon)
+				first, err := store.SpendToken(t.Context(), tokenID(100+i), nobody(), noon)
 				if err != nil {
 					t.Errorf("SpendToken: %v", err)
 				}
@@ -64,6 +69,97 @@ func testSpendToken(t *testing.T, store chat.Store) {
 			t.Errorf("token %d in a race of %d: got %d winners, want 1", i, contenders, n)
 		}
 	}
+}
+
+// testSpendTokenAgain: who spent a token is told so as often as it asks, and nobody
+// else ever is.
+func testSpendTokenAgain(t *testing.T, store chat.Store) {
+	for i, by := range []uint64{0, 1, math.MaxInt64, math.MaxInt64 + 1, math.MaxUint64} {
+		for _, attempt := range []struct {
+			by    uint64
+			until time.Time
+			first bool
+		}{
+			{by, noon, true},
+			{by, noon, true},
+			{by + 1, noon, false},
+			{by - 1, noon.Add(time.Hour), false}, // moves the mark's end, not its spender
+			{by, noon.Add(-time.Hour), true},
+		} {
+			first, err := store.SpendToken(t.Context(), tokenID(i), attempt.by, attempt.until)
+			if err != nil || first != attempt.first {
+				t.Errorf("spent by %d, asked by %d: got first %v, error %v, want %v", by, attempt.by, first, err, attempt.first)
+			}
+		}
+	}
+	if err := store.PruneTokens(t.Context(), noon, noon.Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if spend(t, store, tokenID(0), noon) {
+		t.Error("a token whose mark was to be kept for longer: got first")
+	}
+
+	// In a race of spenders that repeat themselves, one is told first, each time.
+	const contenders, repeats = 8, 5
+	var winners atomic.Int32
+	var wg sync.WaitGroup
+	for by := range uint64(contenders) {
+		wg.Go(func() {
+			won := 0
+			for range repeats {
+				first, err := store.SpendToken(t.Context(), tokenID(100), by, noon)
+				if err != nil {
+					t.Errorf("SpendToken: %v", err)
+				}
+				if first {
+					won++
+				}
+			}
+			if won != 0 && won != repeats {
+				t.Errorf("spender %d: got first %d times of %d, want always or never", by, won, repeats)
+			}
+			if won > 0 {
+				winners.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if got := winners.Load(); got != 1 {
+		t.Errorf("first spenders: got %d, want 1", got)
+	}
+}
+
+// testBeat: nodes hear of each other, and not of themselves.
+func testBeat(t *testing.T, store chat.Store) {
+	beat := func(id string, well bool) []chat.NodeBeat {
+		t.Helper()
+		before := time.Now()
+		// What a node believes about the time says nothing.
+		others, err := store.Beat(t.Context(), chat.NodeBeat{ID: id, Well: well, Seen: noon})
+		if err != nil {
+			t.Fatalf("Beat: %v", err)
+		}
+		for i, other := range others {
+			if age := before.Sub(other.Seen); age < -time.Second || age > chat.NodeSilence {
+				t.Errorf("node %s: got seen %v ago, want in the last moments", other.ID, age)
+			}
+			others[i].Seen = time.Time{}
+		}
+		return others
+	}
+	want := func(got []chat.NodeBeat, want ...chat.NodeBeat) {
+		t.Helper()
+		if diff := cmp.Diff(got, want, same); diff != "" {
+			t.Errorf("other nodes: got -, want +\n%s", diff)
+		}
+	}
+	a, b, sickB, c := chat.NodeBeat{ID: "A", Well: true}, chat.NodeBeat{ID: "b", Well: true}, chat.NodeBeat{ID: "b"}, chat.NodeBeat{ID: "C", Well: true}
+	want(beat("A", true))
+	want(beat("A", true))
+	want(beat("b", false), a)
+	want(beat("C", true), a, sickB)
+	want(beat("b", true), a, c)
+	want(beat("A", true), c, b)
 }
 
 func wantKeys(t *testing.T, store chat.Store, want ...chat.TokenKey) {
@@ -113,7 +209,7 @@ func testPrune(t *testing.T, store chat.Store) {
 			until = noon.Add(time.Duration(i-over) * time.Nanosecond) // the first exactly now
 		}
 		wg.Go(func() {
-			if _, err := store.SpendToken(t.Context(), tokenID(i), until); err != nil {
+			if _, err := store.SpendToken(t.Context(), tokenID(i), nobody(), until); err != nil {
 				t.Errorf("SpendToken: %v", err)
 			}
 		})
@@ -162,12 +258,14 @@ func testEndedContext(t *testing.T, store chat.Store) {
 	check("DeleteLoggingConfiguration", store.DeleteLoggingConfiguration(ctx, lc.ARN))
 	_, err = store.LoggingConfigurations(ctx, home, chat.Cursor{}, 1)
 	check("LoggingConfigurations", err)
-	_, err = store.SpendToken(ctx, tokenID(1), noon)
+	_, err = store.SpendToken(ctx, tokenID(1), 1, noon)
 	check("SpendToken", err)
 	_, err = store.TokenKeys(ctx)
 	check("TokenKeys", err)
 	check("AddTokenKey", store.AddTokenKey(ctx, newKey(1, noon)))
 	check("PruneTokens", store.PruneTokens(ctx, noon, noon))
+	_, err = store.Beat(ctx, chat.NodeBeat{ID: "a"})
+	check("Beat", err)
 	check("Ready", store.Ready(ctx))
 
 	wantRoom(t, store, room)

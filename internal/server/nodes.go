@@ -1,0 +1,122 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parlor/internal/broker"
+	"parlor/internal/chat"
+	"parlor/internal/config"
+	"parlor/internal/store"
+)
+
+const (
+	// beatInterval is how often a node says that it is there, and looks who else is.
+	beatInterval = time.Second
+	// beatTimeout bounds that.
+	beatTimeout = 2 * time.Second
+	// aloneTime is how long a node may be without its broker while another has one: then
+	// its clients are better off there.
+	aloneTime = 10 * time.Second
+	// evictWindow is over how long it sends them away.
+	evictWindow = 5 * time.Second
+	// shareInterval is how often shares of quotas are renewed.
+	shareInterval = chat.ShareLife / 3
+)
+
+func openStore(c config.Config) (*store.Store, error) {
+	if c.DatabaseURL != "" {
+		return store.OpenPostgres(context.Background(), c.DatabaseURL)
+	}
+	return store.OpenSQLite(context.Background(), c.Data)
+}
+
+func (s *Server) newBroker(c config.Config, registry *prometheus.Registry) (broker.Running, error) {
+	deliver := func(pub *chat.Publication) { s.gateway.Deliver(pub) }
+	if c.RedisURL == "" {
+		return broker.NewLocal(deliver), nil
+	}
+	return broker.NewRedis(broker.RedisConfig{
+		URL:     c.RedisURL,
+		Node:    s.node,
+		Deliver: deliver,
+		Hears:   func(does bool) { s.gateway.Hears(does) },
+		Logger:  s.logger,
+		Metrics: registry,
+	})
+}
+
+// hearControl subscribes to what is no room's.
+func (s *Server) hearControl(ctx context.Context) {
+	for ctx.Err() == nil {
+		_, cancel, err := s.broker.Subscribe(ctx, chat.ControlLog)
+		if err == nil {
+			<-ctx.Done()
+			cancel()
+			return
+		}
+		wait(ctx, time.Second)
+	}
+}
+
+// renewShares renews what this node has of quotas that nodes share.
+func (s *Server) renewShares(ctx context.Context) {
+	for wait(ctx, shareInterval) {
+		if err := s.service.Renew(ctx); err != nil && ctx.Err() == nil {
+			s.logger.Warn("shares of quotas could not be renewed", "error", err)
+		}
+	}
+}
+
+// watchNodes says that this node is there, and sends its sessions to the others when it is
+// alone without a broker. A node with a store of its own has no others.
+func (s *Server) watchNodes(ctx context.Context) {
+	if !s.shared {
+		return
+	}
+	var since time.Time // this node's broker is away; zero: it is not
+	evicted := false
+	for ; ctx.Err() == nil; wait(ctx, beatInterval) {
+		well := s.broker.Up()
+		others, err := s.beat(ctx, well)
+		switch {
+		case well:
+			since, evicted = time.Time{}, false
+		case since.IsZero():
+			since = time.Now()
+		case err == nil && !evicted && time.Since(since) > aloneTime && anyWell(others):
+			s.logger.Error("the broker cannot be reached, and other nodes reach it: sessions are sent to them", "after", time.Since(since))
+			s.gateway.Evict(ctx, evictWindow)
+			evicted = true
+		}
+	}
+}
+
+func (s *Server) beat(ctx context.Context, well bool) ([]chat.NodeBeat, error) {
+	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
+	defer cancel()
+	return s.store.Beat(ctx, chat.NodeBeat{ID: s.node, Well: well})
+}
+
+func anyWell(nodes []chat.NodeBeat) bool {
+	for _, n := range nodes {
+		if n.Well {
+			return true
+		}
+	}
+	return false
+}
+
+// wait reports whether d passed before ctx ended.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

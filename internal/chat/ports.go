@@ -70,6 +70,8 @@ type Store interface {
 type NodeBeat struct {
 	ID   string
 	Well bool // its link to the broker works
+	// Alone says that it has no broker that others could share.
+	Alone bool
 	// Seen is when the node was heard of, by the clock of who asks: its age by the
 	// database's clock before the present. So nodes' clocks may differ.
 	Seen time.Time

@@ -78,10 +78,10 @@ const (
 	sqlDeleteSpentTokens = `DELETE FROM spent_tokens WHERE id IN ` +
 		`(SELECT id FROM spent_tokens WHERE until_us < $1 ORDER BY until_us LIMIT $2)`
 
-	sqlBeat = `INSERT INTO nodes (id, well, seen_us) VALUES ($1, $2, $3) ` +
-		`ON CONFLICT (id) DO UPDATE SET well = excluded.well, seen_us = excluded.seen_us`
+	sqlBeat = `INSERT INTO nodes (id, well, alone, seen_us) VALUES ($1, $2, $3, $4) ` +
+		`ON CONFLICT (id) DO UPDATE SET well = excluded.well, alone = excluded.alone, seen_us = excluded.seen_us`
 
-	sqlOtherNodes = `SELECT id, well, seen_us FROM nodes WHERE id <> $1 AND seen_us >= $2`
+	sqlOtherNodes = `SELECT id, well, alone, seen_us FROM nodes WHERE id <> $1 AND seen_us >= $2`
 
 	sqlDeleteNodes = `DELETE FROM nodes WHERE seen_us < $1`
 

@@ -7,5 +7,6 @@ ALTER TABLE spent_tokens ADD COLUMN spender BIGINT;
 CREATE TABLE nodes (
     id      TEXT NOT NULL PRIMARY KEY,
     well    BIGINT NOT NULL, -- 1: its link to the broker works, else 0
+    alone   BIGINT NOT NULL, -- 1: it has no broker that others could share, else 0
     seen_us BIGINT NOT NULL  -- by the clock of the database where it has one
 );

@@ -70,13 +70,27 @@ type Recorder struct {
 	running  context.Context // set by Run; nil before
 	stopped  bool            // by Run: there are no new shippers any more
 	own      sync.WaitGroup
+
+	lock *os.File // of the spools; set by New
 }
 
-// New returns a Recorder over the spools in a directory. One that cannot be opened is
-// left as it is, and said.
+// New returns a Recorder over the spools in a directory, which are its own until Run
+// returns: a directory that another process has is refused. A spool that cannot be
+// opened is left as it is, and said.
 func New(c Config) (*Recorder, error) {
 	r := &Recorder{config: c, logger: c.Logger, metrics: newMetrics(c.Metrics), aws: &clients{}, shippers: map[destination]*shipper{}}
-	return r, r.load(r.sink)
+	err := os.MkdirAll(c.Dir, 0o700)
+	if err != nil {
+		return nil, fmt.Errorf("make the chat log's spool: %w", err)
+	}
+	if r.lock, err = lockSpools(lockOf(c.Dir)); err != nil {
+		return nil, err
+	}
+	if err := r.load(r.sink); err != nil {
+		r.lock.Close()
+		return nil, err
+	}
+	return r, nil
 }
 
 // load opens the spools that are there.
@@ -264,6 +278,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 		r.own.Go(func() { s.run(ctx) })
 	}
 	r.mu.Unlock()
+	r.own.Go(func() { r.watchAdopted(ctx) })
 	ticker := time.NewTicker(syncInterval)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
@@ -284,6 +299,9 @@ func (r *Recorder) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	r.each(func(s *shipper) { s.finish(ctx) })
+	if r.lock != nil {
+		return r.lock.Close()
+	}
 	return nil
 }
 

@@ -67,22 +67,11 @@ const (
 // since a list does not have all of a room. Those that are in the store already are not,
 // unless they are to be replaced: so an import that was ended goes on where it was.
 func (f *amazonFlags) read(ctx context.Context, in *importing, said io.Writer) error {
-	api := apiFlags{Endpoint: f.EndpointURL}
-	if api.Endpoint == "" {
-		api.Endpoint = amazon
-	}
-	client, err := api.client(ctx)
+	client, err := f.client(ctx)
 	if err != nil {
 		return err
 	}
-	a := &account{in: in, rate: f.Rate, said: said, known: map[string]bool{}}
-	a.client = ivschat.New(client.Options(), func(o *ivschat.Options) {
-		o.Region = f.Region
-		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
-			o.MaxAttempts, o.MaxBackoff = maxTries, longestWait
-			o.RateLimiter = ratelimit.None // it would give up when much is throttled
-		})
-	})
+	a := &account{client: client, in: in, rate: f.Rate, said: said, known: map[string]bool{}}
 	if err := a.loggingConfigurations(ctx); err != nil {
 		return err
 	}
@@ -91,6 +80,25 @@ func (f *amazonFlags) read(ctx context.Context, in *importing, said io.Writer) e
 		return err
 	}
 	return a.rooms(ctx, rooms)
+}
+
+// client is one of the account that is read.
+func (f *amazonFlags) client(ctx context.Context) (*ivschat.Client, error) {
+	api := apiFlags{Endpoint: f.EndpointURL}
+	if api.Endpoint == "" {
+		api.Endpoint = amazon
+	}
+	client, err := api.client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ivschat.New(client.Options(), func(o *ivschat.Options) {
+		o.Region = f.Region
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
+			o.MaxAttempts, o.MaxBackoff = maxTries, longestWait
+			o.RateLimiter = ratelimit.None // it would give up when much is throttled
+		})
+	}), nil
 }
 
 // account is one that is read.

@@ -33,9 +33,10 @@ func (f *storeFlags) check(line *kong.Context) error {
 	return nil
 }
 
-// open opens the store, which with create may be a new one.
-func (f *storeFlags) open(ctx context.Context, create bool) (*store.Store, error) {
-	if f.DatabaseURL != "" {
+// open opens the store, which with create may be a new one. As for a server, a shared
+// store has precedence; but the variable does not outdo a --data of the command line.
+func (f *storeFlags) open(ctx context.Context, line *kong.Context, create bool) (*store.Store, error) {
+	if f.DatabaseURL != "" && !onLine(line, "data") {
 		return openShared(ctx, f.DatabaseURL)
 	}
 	if !create {
@@ -67,7 +68,7 @@ func (e *exportCommand) Validate(line *kong.Context) error { return e.check(line
 func (e *exportCommand) Run(line *kong.Context) error {
 	ctx, stop := untilSignal()
 	defer stop()
-	s, err := e.open(ctx, false)
+	s, err := e.open(ctx, line, false)
 	if err != nil {
 		return err
 	}

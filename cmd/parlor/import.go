@@ -50,7 +50,7 @@ func (i *importCommand) Run(line *kong.Context) error {
 		from = file
 	}
 	if !i.DryRun {
-		s, err := i.open(ctx, true)
+		s, err := i.open(ctx, line, true)
 		if err != nil {
 			return err
 		}

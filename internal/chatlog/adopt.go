@@ -29,34 +29,10 @@ import (
 // recorder's own. (Not below: an earlier version would take it for a spool.)
 func adoptedDir(dir string) string { return filepath.Clean(dir) + "-adopted" }
 
-// lockOf is the lock of a directory of spools, beside it. The file means nothing when
-// nobody locks it.
-func lockOf(dir string) string { return filepath.Clean(dir) + ".lock" }
-
 const (
 	storeLock  = "parlor.lock" // that of the embedded store, in the data directory
 	unfinished = ".new-"       // begins the name of a copy that is under way
 )
-
-// ErrInUse is why the spools of a directory are left alone: a live process has them.
-var ErrInUse = errors.New("in use by a live process")
-
-// lockSpools takes a file for this process until it is closed or the process dies.
-func lockSpools(name string) (*os.File, error) {
-	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock the chat log's spools: %w", err)
-	}
-	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if err == nil {
-		return file, nil
-	}
-	file.Close()
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, fmt.Errorf("%s is locked: %w", name, ErrInUse)
-	}
-	return nil, fmt.Errorf("lock the chat log's spools: %s: %w", name, err)
-}
 
 // Adopt takes over all spools of another node into dir, the directory of a recorder,
 // which may be running. from is the other node's data directory, or the directory of
@@ -82,11 +58,12 @@ func (a *adoption) run(from, dir string) (taken []Backlog, err error) {
 	if same(source, dir) {
 		return nil, fmt.Errorf("%s has the spools of this node itself", from)
 	}
-	for _, name := range []string{filepath.Join(filepath.Dir(source), storeLock), lockOf(source)} {
-		if _, err := os.Stat(name); filepath.Base(name) == storeLock && errors.Is(err, fs.ErrNotExist) {
-			continue // a node without an embedded store
-		}
+	// A node may be without an embedded store, or have only what it adopted itself.
+	for _, name := range []string{filepath.Join(filepath.Dir(source), storeLock), source} {
 		lock, err := lockSpools(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -96,7 +73,7 @@ func (a *adoption) run(from, dir string) (taken []Backlog, err error) {
 	if err := os.MkdirAll(into, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of adopted spools: %w", err)
 	}
-	lock, err := lockSpools(lockOf(into)) // one adoption at a time; no recorder asks for it
+	lock, err := lockSpools(into) // one adoption at a time; no recorder asks for it
 	if err != nil {
 		return nil, err
 	}

@@ -62,6 +62,7 @@ type Recorder struct {
 	metrics *metrics
 	aws     *clients
 	sinks   func(destination) sink
+	lock    *os.File // of the directory, until Run ends
 
 	opening sync.Mutex // held while a spool is opened, before mu
 
@@ -70,27 +71,13 @@ type Recorder struct {
 	running  context.Context // set by Run; nil before
 	stopped  bool            // by Run: there are no new shippers any more
 	own      sync.WaitGroup
-
-	lock *os.File // of the spools; set by New
 }
 
-// New returns a Recorder over the spools in a directory, which are its own until Run
-// returns: a directory that another process has is refused. A spool that cannot be
-// opened is left as it is, and said.
+// New returns a Recorder over the spools in a directory, which is this process's until Run
+// ends. A spool that cannot be opened is left as it is, and said.
 func New(c Config) (*Recorder, error) {
 	r := &Recorder{config: c, logger: c.Logger, metrics: newMetrics(c.Metrics), aws: &clients{}, shippers: map[destination]*shipper{}}
-	err := os.MkdirAll(c.Dir, 0o700)
-	if err != nil {
-		return nil, fmt.Errorf("make the chat log's spool: %w", err)
-	}
-	if r.lock, err = lockSpools(lockOf(c.Dir)); err != nil {
-		return nil, err
-	}
-	if err := r.load(r.sink); err != nil {
-		r.lock.Close()
-		return nil, err
-	}
-	return r, nil
+	return r, r.load(r.sink)
 }
 
 // load opens the spools that are there.
@@ -100,8 +87,14 @@ func (r *Recorder) load(sinks func(destination) sink) error {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return fmt.Errorf("make the chat log's spool: %w", err)
 	}
+	lock, err := lockSpools(c.Dir)
+	if err != nil {
+		return err
+	}
+	r.lock = lock
 	entries, err := os.ReadDir(c.Dir)
 	if err != nil {
+		lock.Close()
 		return fmt.Errorf("open the chat log's spool: %w", err)
 	}
 	for _, e := range entries {
@@ -299,10 +292,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	r.each(func(s *shipper) { s.finish(ctx) })
-	if r.lock != nil {
-		return r.lock.Close()
-	}
-	return nil
+	return r.lock.Close()
 }
 
 // each does something for all shippers at once.

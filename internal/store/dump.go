@@ -39,6 +39,17 @@ const (
 
 	sqlDumpSpentTokens = `SELECT id, until_us FROM spent_tokens WHERE id > $1 AND until_us >= $2 ORDER BY id LIMIT $3`
 
+	sqlLoadRoom = sqlInsertRoom + ` ON CONFLICT DO NOTHING`
+
+	sqlLoadLoggingConfiguration = sqlInsertLoggingConfiguration + ` ON CONFLICT DO NOTHING`
+
+	sqlLoadTokenKey = sqlInsertTokenKey + ` ON CONFLICT DO NOTHING`
+
+	// Nobody in particular spent it.
+	sqlLoadSpentToken = `INSERT INTO spent_tokens (id, until_us) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+
+	sqlProlongSpentToken = `UPDATE spent_tokens SET until_us = $2 WHERE id = $1 AND until_us < $2`
+
 	sqlSelectTokenKey = `SELECT created_us, secret FROM token_keys WHERE id = $1`
 )
 
@@ -63,8 +74,10 @@ func dump[T any](ctx context.Context, s *Store, text string, scan func(*sql.Rows
 			return
 		}
 		for _, scope := range scopes {
-			page := func(after string) (list []T, err error) {
-				err = s.engine.read(ctx, func(q *session) error {
+			page := func(after string) ([]T, error) {
+				var list []T
+				err := s.engine.read(ctx, func(q *session) error {
+					list = nil // of an earlier run
 					return q.rows(text, []any{scope.Account, scope.Region, after, dumpPage}, func(rows *sql.Rows) error {
 						t, err := scan(rows, scope)
 						list = append(list, t)
@@ -96,6 +109,7 @@ func dump[T any](ctx context.Context, s *Store, text string, scan func(*sql.Rows
 func (s *Store) dumpScopes(ctx context.Context) ([]chat.Scope, error) {
 	var scopes []chat.Scope
 	err := s.engine.read(ctx, func(q *session) error {
+		scopes = nil // of an earlier run
 		return q.rows(sqlDumpScopes, nil, func(rows *sql.Rows) error {
 			var scope chat.Scope
 			err := rows.Scan(&scope.Account, &scope.Region)
@@ -118,6 +132,7 @@ func (s *Store) DumpSpentTokens(ctx context.Context, now time.Time) iter.Seq2[Sp
 		for after, last := []byte{}, false; !last; {
 			var list []SpentToken
 			err := s.engine.read(ctx, func(q *session) error {
+				list = nil // of an earlier run
 				return q.rows(sqlDumpSpentTokens, []any{after, micros(now), dumpPage}, func(rows *sql.Rows) error {
 					var id []byte
 					var untilUS int64
@@ -199,54 +214,57 @@ func (s *Store) Load(ctx context.Context, things []any, replace bool) ([]Outcome
 	return outcomes, nil
 }
 
+// write is how a thing that has values is loaded: inserted, or, if it is there and is to
+// be replaced, updated.
+func write(q *session, insert, update string, values []any, replace bool) (Loaded, error) {
+	n, err := q.exec(insert, values...)
+	switch {
+	case err != nil:
+		return 0, err
+	case n > 0:
+		return LoadedNew, nil
+	case !replace:
+		return LoadedNot, nil
+	}
+	_, err = q.exec(update, values...)
+	return LoadedOver, err
+}
+
 func loadLoggingConfiguration(q *session, lc chat.LoggingConfiguration, replace bool) (Outcome, error) {
-	_, err := selectLoggingConfiguration(q, lc.ARN)
-	absent := isNotFound(err)
-	if err != nil && !absent {
-		return Outcome{}, err
-	}
-	if !absent && !replace {
-		return Outcome{Loaded: LoadedNot}, nil
-	}
 	values, err := loggingConfigurationValues(lc)
+	var loaded Loaded
+	if err == nil {
+		loaded, err = write(q, sqlLoadLoggingConfiguration, sqlUpdateLoggingConfiguration, values, replace)
+	}
 	if err != nil {
-		return Outcome{}, fmt.Errorf("encode logging configuration %s: %w", lc.ARN, err)
-	}
-	text, loaded := sqlUpdateLoggingConfiguration, LoadedOver
-	if absent {
-		text, loaded = sqlInsertLoggingConfiguration, LoadedNew
-	}
-	if _, err := q.exec(text, values...); err != nil {
 		return Outcome{}, fmt.Errorf("write logging configuration %s: %w", lc.ARN, err)
 	}
 	return Outcome{Loaded: loaded}, nil
 }
 
 func loadRoom(q *session, room chat.Room, replace bool) (Outcome, error) {
-	before, err := selectRoom(q, room.ARN)
-	absent := isNotFound(err)
-	if err != nil && !absent {
-		return Outcome{}, err
-	}
-	if !absent && !replace {
-		return Outcome{Loaded: LoadedNot}, nil
-	}
-	if err := requireLogging(q, room, before.LoggingConfigurations); isNotFound(err) {
+	err := requireLogging(q, room, nil)
+	if e, ok := errors.AsType[*chat.Error](err); ok && e.Code == chat.NotFound {
 		return Outcome{LoadedRefused, err}, nil
-	} else if err != nil {
-		return Outcome{}, err
 	}
-	if !absent {
-		return Outcome{Loaded: LoadedOver}, updateRoom(q, before, room)
+	if err != nil {
+		return Outcome{}, err
 	}
 	values, err := roomValues(room)
+	var loaded Loaded
+	if err == nil {
+		loaded, err = write(q, sqlLoadRoom, sqlUpdateRoom, values, replace)
+	}
+	if err == nil && loaded == LoadedOver {
+		_, err = q.exec(sqlDeleteLinks, values[:3]...)
+	}
+	if err == nil && loaded != LoadedNot {
+		err = insertLinks(q, room)
+	}
 	if err != nil {
-		return Outcome{}, fmt.Errorf("encode room %s: %w", room.ARN, err)
+		return Outcome{}, fmt.Errorf("write room %s: %w", room.ARN, err)
 	}
-	if _, err := q.exec(sqlInsertRoom, values...); err != nil {
-		return Outcome{}, fmt.Errorf("insert room %s: %w", room.ARN, err)
-	}
-	return Outcome{Loaded: LoadedNew}, insertLinks(q, room)
+	return Outcome{Loaded: loaded}, nil
 }
 
 func loadTokenKey(q *session, key chat.TokenKey) (Outcome, error) {
@@ -261,16 +279,16 @@ func loadTokenKey(q *session, key chat.TokenKey) (Outcome, error) {
 	case found:
 		return Outcome{Loaded: LoadedNot}, nil
 	}
-	if _, err := q.exec(sqlInsertTokenKey, int64(key.ID), micros(key.Created), key.Secret); err != nil {
+	if _, err := q.exec(sqlLoadTokenKey, int64(key.ID), micros(key.Created), key.Secret); err != nil {
 		return Outcome{}, fmt.Errorf("insert token key %d: %w", key.ID, err)
 	}
 	return Outcome{Loaded: LoadedNew}, nil
 }
 
 func loadSpentToken(q *session, t SpentToken) (Outcome, error) {
-	n, err := q.exec(sqlSpendToken, t.ID[:], micros(t.Until))
+	n, err := q.exec(sqlLoadSpentToken, t.ID[:], micros(t.Until))
 	if err == nil && n == 0 {
-		_, err = q.exec(sqlKeepSpentToken, t.ID[:], micros(t.Until))
+		_, err = q.exec(sqlProlongSpentToken, t.ID[:], micros(t.Until))
 	}
 	if err != nil {
 		return Outcome{}, fmt.Errorf("mark a token as used: %w", err)
@@ -279,10 +297,4 @@ func loadSpentToken(q *session, t SpentToken) (Outcome, error) {
 		return Outcome{Loaded: LoadedNot}, nil
 	}
 	return Outcome{Loaded: LoadedNew}, nil
-}
-
-// isNotFound reports whether an error says that a resource does not exist.
-func isNotFound(err error) bool {
-	e, ok := errors.AsType[*chat.Error](err)
-	return ok && e.Code == chat.NotFound
 }

@@ -42,8 +42,8 @@ func all[T any](t *testing.T, seq iter.Seq2[T, error]) (list []T) {
 	return list
 }
 
-// load loads things and returns what became of each.
-func load(t *testing.T, s *store.Store, replace bool, things ...any) (became []store.Loaded) {
+// loadAll loads things and returns what became of each.
+func loadAll(t *testing.T, s *store.Store, replace bool, things ...any) (became []store.Loaded) {
 	t.Helper()
 	outcomes, err := s.Load(t.Context(), things, replace)
 	if err != nil {
@@ -74,10 +74,10 @@ func TestDump(t *testing.T) {
 			things = append(things, room)
 		}
 		slices.Reverse(things)
-		load(t, s, false, things...)
+		loadAll(t, s, false, things...)
 	}
 	alone := configuration(chat.Scope{Region: "b", Account: "000000000000"}, "Lc")
-	load(t, s, false, alone)
+	loadAll(t, s, false, alone)
 	if diff := cmp.Diff(all(t, s.DumpRooms(t.Context())), want); diff != "" {
 		t.Error(diff)
 	}
@@ -101,7 +101,7 @@ func TestLoad(t *testing.T) {
 	s := open(t, t.TempDir())
 	lc, other := configuration(here, "Lc"), configuration(here, "Other")
 	room := loggedRoom(here, "Room", "Lc")
-	if got, want := load(t, s, false, lc, room, loggedRoom(here, "Bad", "Lc", "Other"), loggedRoom(here, "Last")), []store.Loaded{store.LoadedNew, store.LoadedNew, store.LoadedRefused, store.LoadedNew}; !slices.Equal(got, want) {
+	if got, want := loadAll(t, s, false, lc, room, loggedRoom(here, "Bad", "Lc", "Other"), loggedRoom(here, "Last")), []store.Loaded{store.LoadedNew, store.LoadedNew, store.LoadedRefused, store.LoadedNew}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	if _, err := s.Room(t.Context(), loggedRoom(here, "Bad").ARN); err == nil {
@@ -114,8 +114,8 @@ func TestLoad(t *testing.T) {
 		became  store.Loaded
 		want    chat.Room
 	}{{false, store.LoadedNot, room}, {true, store.LoadedOver, changed}} {
-		load(t, s, tc.replace, other)
-		if got := load(t, s, tc.replace, changed); got[0] != tc.became {
+		loadAll(t, s, tc.replace, other)
+		if got := loadAll(t, s, tc.replace, changed); got[0] != tc.became {
 			t.Errorf("replace %t: got %v, want %v", tc.replace, got, tc.became)
 		}
 		got, err := s.Room(t.Context(), room.ARN)
@@ -137,7 +137,7 @@ func TestLoadTokens(t *testing.T) {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	key := chat.TokenKey{ID: 1<<32 - 1, Created: now, Secret: bytes.Repeat([]byte{7}, 32)}
 	another := chat.TokenKey{ID: key.ID, Created: now, Secret: bytes.Repeat([]byte{8}, 32)}
-	if got, want := load(t, s, true, key, key, another), []store.Loaded{store.LoadedNew, store.LoadedNot, store.LoadedRefused}; !slices.Equal(got, want) {
+	if got, want := loadAll(t, s, true, key, key, another), []store.Loaded{store.LoadedNew, store.LoadedNot, store.LoadedRefused}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	ring, err := s.TokenKeys(t.Context())
@@ -145,10 +145,10 @@ func TestLoadTokens(t *testing.T) {
 		t.Errorf("%v\n%s", err, diff)
 	}
 	id := chat.TokenID{1, 2, 3}
-	load(t, s, false, store.SpentToken{ID: id, Until: now.Add(time.Hour)})
+	loadAll(t, s, false, store.SpentToken{ID: id, Until: now.Add(time.Hour)})
 	over := store.SpentToken{ID: chat.TokenID{0}, Until: now.Add(-time.Second)}
 	long, short := store.SpentToken{ID: id, Until: now.Add(2 * time.Hour)}, store.SpentToken{ID: id, Until: now}
-	if got, want := load(t, s, false, over, long, short), []store.Loaded{store.LoadedNew, store.LoadedNot, store.LoadedNot}; !slices.Equal(got, want) {
+	if got, want := loadAll(t, s, false, over, long, short), []store.Loaded{store.LoadedNew, store.LoadedNot, store.LoadedNot}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	if diff := cmp.Diff(all(t, s.DumpSpentTokens(t.Context(), now)), []store.SpentToken{long}); diff != "" {

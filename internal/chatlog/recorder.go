@@ -62,6 +62,7 @@ type Recorder struct {
 	metrics *metrics
 	aws     *clients
 	sinks   func(destination) sink
+	lock    *os.File // of the directory, until Run ends
 
 	opening sync.Mutex // held while a spool is opened, before mu
 
@@ -72,8 +73,8 @@ type Recorder struct {
 	own      sync.WaitGroup
 }
 
-// New returns a Recorder over the spools in a directory. One that cannot be opened is
-// left as it is, and said.
+// New returns a Recorder over the spools in a directory, which is this process's until Run
+// ends. A spool that cannot be opened is left as it is, and said.
 func New(c Config) (*Recorder, error) {
 	r := &Recorder{config: c, logger: c.Logger, metrics: newMetrics(c.Metrics), aws: &clients{}, shippers: map[destination]*shipper{}}
 	return r, r.load(r.sink)
@@ -86,8 +87,14 @@ func (r *Recorder) load(sinks func(destination) sink) error {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return fmt.Errorf("make the chat log's spool: %w", err)
 	}
+	lock, err := lockSpools(c.Dir)
+	if err != nil {
+		return err
+	}
+	r.lock = lock
 	entries, err := os.ReadDir(c.Dir)
 	if err != nil {
+		lock.Close()
 		return fmt.Errorf("open the chat log's spool: %w", err)
 	}
 	for _, e := range entries {
@@ -264,6 +271,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 		r.own.Go(func() { s.run(ctx) })
 	}
 	r.mu.Unlock()
+	r.own.Go(func() { r.watchAdopted(ctx) })
 	ticker := time.NewTicker(syncInterval)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
@@ -284,7 +292,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	r.each(func(s *shipper) { s.finish(ctx) })
-	return nil
+	return r.lock.Close()
 }
 
 // each does something for all shippers at once.

@@ -108,6 +108,7 @@ func newDesk(t testing.TB, dir string, limit int64) *desk {
 	if err := d.load(func(to destination) sink { return d.sink(to.Name) }); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { d.lock.Close() })
 	return d
 }
 

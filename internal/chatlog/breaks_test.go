@@ -3,10 +3,13 @@ package chatlog
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -185,34 +188,76 @@ func TestIdleDestinationsRetire(t *testing.T) {
 	})
 }
 
+// Who records at the very moment at which a spool is closed finds another.
 func TestRecordBesideTheRetirement(t *testing.T) {
-	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t, dir, plenty)
-		d.config.Interval = 100 * time.Millisecond
-		d.run()
-		const writers, each = 8, 40
-		done := make(chan bool)
+	d := newDesk(t, t.TempDir(), plenty)
+	to := destination{Configuration: testConfiguration.String(), Account: testConfiguration.Account, Region: testConfiguration.Region,
+		Kind: chat.DestinationCloudWatchLogs, Name: "group"}
+	const rounds, writers = 200, 4
+	taken, retired := 0, 0
+	for round := range rounds {
+		s, err := d.shipper(to, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken += len(take(t, s.queue))
+		var wait sync.WaitGroup
+		begin := make(chan bool)
 		for w := range writers {
-			go func() {
-				for n := range each {
-					d.show("a", w*each+n+1, "group")
-					time.Sleep(retireAfter + time.Duration(n%7-3)*pollInterval)
+			wait.Go(func() {
+				<-begin
+				for range w * 50 { // a little later each
+					runtime.Gosched()
 				}
-				done <- true
-			}()
+				d.show("a", round*writers+w+1, "group")
+			})
 		}
-		for range writers {
-			<-done
+		close(begin)
+		for range round % 10 * 20 {
+			runtime.Gosched()
 		}
-		d.halt(t)
-		if got := len(d.sink("group").taken()); got != writers*each {
-			t.Errorf("got %d records, want %d", got, writers*each)
+		if s.retire() {
+			retired++
 		}
-		if got := d.count(t, "parlor_log_records_refused_total"); got != 0 {
-			t.Errorf("refused %v", got)
+		wait.Wait()
+	}
+	s, err := d.shipper(to, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken += len(take(t, s.queue))
+	s.spool.close()
+	if taken != rounds*writers || d.count(t, "parlor_log_records_refused_total") != 0 {
+		t.Errorf("got %d records, want %d; %d retired", taken, rounds*writers, retired)
+	}
+}
+
+// A reader keeps nothing of a file that is behind what is whole: it may be written anew.
+func TestWindow(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	write := func(text string, at int64) {
+		t.Helper()
+		if _, err := file.WriteAt([]byte(text), at); err != nil {
+			t.Fatal(err)
 		}
-	})
+	}
+	write("abcd", 0)
+	var w window
+	got := make([]byte, 2)
+	if _, err := w.over(file, 3).ReadAt(got, 0); err != nil || string(got) != "ab" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	write("CDE", 2)
+	if _, err := w.over(file, 5).ReadAt(got, 2); err != nil || string(got) != "CD" {
+		t.Errorf("behind what was whole: got %q, %v", got, err)
+	}
+	if n, err := w.over(file, 10).ReadAt(got, 4); n != 1 || err != io.EOF || got[0] != 'E' {
+		t.Errorf("at the end: got %d %q, %v", n, got[:n], err)
+	}
 }
 
 // The name of a log group may be longer than that of a file.

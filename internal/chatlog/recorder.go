@@ -20,6 +20,7 @@
 package chatlog
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -42,7 +43,9 @@ import (
 // syncInterval is how often what was written to the spools is synced.
 const syncInterval = 200 * time.Millisecond
 
-// Config is what a Recorder works with. All members are required.
+const defaultShipGrace = 10 * time.Second
+
+// Config is what a Recorder works with. All members are required, but for those that say what they are else.
 type Config struct {
 	Dir   string // of the spools
 	Limit int64  // bytes of one spool
@@ -50,7 +53,10 @@ type Config struct {
 	// Firehose or a directory; S3Interval, to be put into S3.
 	Interval, S3Interval time.Duration
 	// Local is a directory that stands for all destinations; empty: AWS does.
-	Local   string
+	Local string
+	// ShipGrace is how long Run goes on shipping once its ctx ended; zero is defaultShipGrace.
+	ShipGrace time.Duration
+
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer
 }
@@ -117,9 +123,9 @@ func (r *Recorder) load(sinks func(destination) sink) error {
 	return nil
 }
 
-// empty reports whether a spool has no segments.
+// empty reports whether a spool has no segments, not even such as were set aside.
 func empty(dir string) bool {
-	segments, err := segmentsOf(dir)
+	segments, err := filepath.Glob(filepath.Join(dir, "*.seg*"))
 	return err == nil && len(segments) == 0
 }
 
@@ -239,7 +245,12 @@ func (r *Recorder) Intend(pub *chat.Publication, to []*chat.LoggingConfiguration
 		s, err := r.shipper(d, "")
 		if err == nil {
 			var n uint64
-			if n, err = s.spool.intend(pub); err == nil {
+			if n, err = s.spool.intend(pub); err == errClosed { // perhaps it retired just now
+				if s, err = r.shipper(d, s.spool.dir); err == nil {
+					n, err = s.spool.intend(pub)
+				}
+			}
+			if err == nil {
 				intents = append(intents, intent{s.spool, n})
 				continue
 			}
@@ -262,8 +273,8 @@ func (r *Recorder) complain(what string, to destination, err error) {
 }
 
 // Run takes records to their destinations until ctx ends, then what is left as far as
-// stopTimeout allows, says what stays in the spools, and closes them. Nobody may
-// publish any more by then.
+// ShipGrace allows, says what stays in the spools, and closes them. Nobody may publish
+// any more by then.
 func (r *Recorder) Run(ctx context.Context) error {
 	r.mu.Lock()
 	r.running = ctx
@@ -289,7 +300,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	r.stopped = true
 	r.mu.Unlock()
 	r.own.Wait()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(r.config.ShipGrace, defaultShipGrace))
 	defer cancel()
 	r.each(func(s *shipper) { s.finish(ctx) })
 	return r.lock.Close()

@@ -307,7 +307,7 @@ func TestStop(t *testing.T) {
 		begun := time.Now()
 		said := d.halt(t)
 		wantFrames(t, "at the stop", d.sink("group").taken(), "1", "2", "3")
-		if took := time.Since(begun); took > stopTimeout+time.Second {
+		if took := time.Since(begun); took > defaultShipGrace+time.Second {
 			t.Errorf("the stop took %v", took)
 		}
 		if got := strings.Count(said, "stay in the spool"); got != 8 {

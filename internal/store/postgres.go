@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -244,7 +245,11 @@ func (e *postgresEngine) attempt(waiting, working context.Context, as unit, agai
 		return finish(err, as == lone)
 	case as == transaction:
 		if _, err := q.exec("COMMIT"); err != nil {
-			return finish(fmt.Errorf("commit: %w", err), true)
+			err, kind := finish(fmt.Errorf("commit: %w", err), true)
+			if errors.Is(err, driver.ErrBadConn) {
+				kind = unknown // pgx says so of a statement without arguments also when its answer is lost
+			}
+			return err, kind
 		}
 	}
 	return nil, own

@@ -95,6 +95,9 @@ func Start(t testing.TB) *Server {
 // keeps them out of PATH.
 func binaries() string {
 	if path, err := exec.LookPath("postgres"); err == nil {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			path = real // the other programs are beside it, not beside a link to it
+		}
 		return filepath.Dir(path)
 	}
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")

@@ -1,12 +1,10 @@
 package chatlog
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -86,22 +84,4 @@ func removal(dir string) (names []string, err error) {
 		return names, nil
 	}
 	return append(append(names, others...), filepath.Join(dir, destinationFile), dir), nil
-}
-
-// lockSpools takes a directory of spools for this process until the file is closed or
-// the process dies. Another one would ship, and remove, what this one is writing.
-func lockSpools(dir string) (*os.File, error) {
-	file, err := os.Open(dir)
-	if err != nil {
-		return nil, fmt.Errorf("lock the chat log's spools: %w", err)
-	}
-	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if err == nil {
-		return file, nil
-	}
-	file.Close()
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, fmt.Errorf("the chat log's spools in %s are in use by another process", dir)
-	}
-	return nil, fmt.Errorf("lock the chat log's spools in %s: %w", dir, err)
 }

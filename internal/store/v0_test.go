@@ -126,7 +126,7 @@ func readV0(t *testing.T, what string, s chat.Store) {
 	keys, err := s.TokenKeys(ctx)
 	want("token keys", keys, v0Keys(), err)
 	for _, id := range v0Spent {
-		if first, err := s.SpendToken(ctx, id, v0Time(0).AddDate(100, 0, 0)); first || err != nil {
+		if first, err := s.SpendToken(ctx, id, 1, v0Time(0).AddDate(100, 0, 0)); first || err != nil {
 			t.Errorf("%s: a spent token: got first %t, %v", what, first, err)
 		}
 	}
@@ -135,7 +135,7 @@ func readV0(t *testing.T, what string, s chat.Store) {
 func writeToV0(t *testing.T, s chat.Store) {
 	t.Helper()
 	ctx := t.Context()
-	if first, err := s.SpendToken(ctx, chat.TokenID{5}, time.Now().Add(time.Hour)); !first || err != nil {
+	if first, err := s.SpendToken(ctx, chat.TokenID{5}, 2, time.Now().Add(time.Hour)); !first || err != nil {
 		t.Errorf("a fresh token: got first %t, %v", first, err)
 	}
 	if err := s.DeleteLoggingConfiguration(ctx, v0ARN(chat.KindLoggingConfiguration, "LcBucket0001")); err == nil || chat.AsError(err).Code != chat.Conflict {
@@ -187,7 +187,7 @@ func writeV0Database(t *testing.T, to string) {
 		do(s.AddTokenKey(ctx, key))
 	}
 	for _, id := range v0Spent {
-		_, err := s.SpendToken(ctx, id, v0Time(0).AddDate(100, 0, 0))
+		_, err := s.SpendToken(ctx, id, 1, v0Time(0).AddDate(100, 0, 0))
 		do(err)
 	}
 	do(s.Close())

@@ -169,6 +169,22 @@ func (s *Server) Exec(t testing.TB, database, text string) {
 	}
 }
 
+// Dump is what a database has, as statements that Exec can run in an empty one.
+func (s *Server) Dump(t testing.TB, database string) string {
+	t.Helper()
+	out, err := s.command("pg_dump", "--no-owner", "--no-privileges", "--inserts", s.URL(database)).Output()
+	if err != nil {
+		t.Fatalf("pg_dump: %v", err)
+	}
+	var b strings.Builder
+	for line := range strings.Lines(string(out)) {
+		if !strings.HasPrefix(line, `\`) && !strings.HasPrefix(line, "--") { // psql's own, and words
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
 // Start starts a server that was stopped, on the port it had before.
 func (s *Server) Start() {
 	s.t.Helper()

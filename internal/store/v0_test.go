@@ -1,8 +1,8 @@
 package store_test
 
 import (
+	"errors"
 	"flag"
-	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"parlor/internal/chat"
+	"parlor/internal/pgtest"
 	"parlor/internal/store"
 )
 
@@ -126,7 +127,7 @@ func readV0(t *testing.T, what string, s chat.Store) {
 	keys, err := s.TokenKeys(ctx)
 	want("token keys", keys, v0Keys(), err)
 	for _, id := range v0Spent {
-		if first, err := s.SpendToken(ctx, id, 1, v0Time(0).AddDate(100, 0, 0)); first || err != nil {
+		if first, err := s.SpendToken(ctx, id, 77, v0Time(0).AddDate(100, 0, 0)); first || err != nil {
 			t.Errorf("%s: a spent token: got first %t, %v", what, first, err)
 		}
 	}
@@ -164,43 +165,92 @@ func writeToV0(t *testing.T, s chat.Store) {
 	}
 }
 
-func writeV0Database(t *testing.T, to string) {
+// fillV0 puts into a store what the frozen ones have.
+func fillV0(t *testing.T, s *store.Store) {
 	t.Helper()
-	dir, ctx := t.TempDir(), t.Context()
-	s, err := store.OpenSQLite(ctx, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	do := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	ctx := t.Context()
+	var errs []error
 	for _, lc := range v0Configurations() {
-		do(s.CreateLoggingConfiguration(ctx, lc, 0))
+		errs = append(errs, s.CreateLoggingConfiguration(ctx, lc, 0))
 	}
 	for _, room := range v0Rooms() {
-		do(s.CreateRoom(ctx, room, 0))
+		errs = append(errs, s.CreateRoom(ctx, room, 0))
 	}
 	for _, key := range v0Keys() {
-		do(s.AddTokenKey(ctx, key))
+		errs = append(errs, s.AddTokenKey(ctx, key))
 	}
 	for _, id := range v0Spent {
 		_, err := s.SpendToken(ctx, id, 1, v0Time(0).AddDate(100, 0, 0))
-		do(err)
+		errs = append(errs, err)
 	}
-	do(s.Close())
-	do(os.MkdirAll(to, 0o755))
-	in, err := os.Open(filepath.Join(dir, "parlor.db"))
-	do(err)
-	defer in.Close()
-	out, err := os.OpenFile(filepath.Join(to, "parlor.db"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	do(err)
-	_, err = io.Copy(out, in)
-	do(err)
-	do(out.Close())
+	if err := errors.Join(append(errs, s.Close())...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func writeV0Database(t *testing.T, to string) {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := store.OpenSQLite(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fillV0(t, s)
+	database, err := os.ReadFile(filepath.Join(dir, "parlor.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	freeze(t, filepath.Join(to, "parlor.db"), database)
 	if left, err := filepath.Glob(filepath.Join(dir, "parlor.db-wal")); err != nil || len(left) > 0 {
 		t.Fatalf("a log beside the database: %v %v", left, err)
+	}
+}
+
+// freeze writes a file that must not be there yet.
+func freeze(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = out.Write(content)
+	if err := errors.Join(err, out.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestV0Postgres is TestV0 for the shared database: a dump of schema version 2, with which
+// that began.
+func TestV0Postgres(t *testing.T) {
+	server := pgtest.Start(t)
+	if *writeV0 != "" {
+		s, err := store.OpenPostgres(t.Context(), server.CreateDatabase(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fillV0(t, s)
+		freeze(t, filepath.Join(*writeV0, "postgres", "parlor.sql"), []byte(server.Dump(t, "test1")))
+	}
+	dump, err := os.ReadFile(filepath.Join(v0, "postgres", "parlor.sql"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Exec(t, "postgres", "CREATE DATABASE v0")
+	server.Exec(t, "v0", string(dump))
+	for _, what := range []string{"migrated", "opened again"} {
+		s, err := store.OpenPostgres(t.Context(), server.URL("v0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		readV0(t, what, s)
+		if what == "opened again" {
+			writeToV0(t, s)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -435,7 +435,7 @@ func (k *link) catchUp(ctx context.Context, rooms []*room) error {
 		}
 		room := rooms[i]
 		k.have[room.keys.channel] = room
-		if calls[i].Args[2] == "1" {
+		if a.whole = calls[i].Args[2] == "1"; a.whole {
 			b.apply(room, a)
 		} else {
 			b.deliver(room, func() ([]*chat.Publication, bool) { return room.goLive(a.at) })

@@ -104,6 +104,7 @@ type answer struct {
 	how     string
 	at      chat.Position
 	entries []entry
+	whole   bool // entries are all that the caller lacks up to at
 }
 
 // call runs a script of a room. What it takes to call it again is the caller's.
@@ -230,7 +231,9 @@ func (b *Redis) tryPublish(ctx context.Context, room *room, f offer, deadline ti
 	}
 	args := append(where(at, there), strconv.Itoa(maxLog), strconv.Itoa(logSlack), b.clock.at(deadline), strconv.Itoa(rate),
 		f.id, flag, strconv.FormatUint(f.at.Epoch, 10), strconv.FormatUint(f.at.Number, 10), f.payload)
-	return b.call(ctx, publishScript, []string{f.keys.state, f.keys.log, f.keys.channel}, f.room, args...)
+	a, err := b.call(ctx, publishScript, []string{f.keys.state, f.keys.log, f.keys.channel}, f.room, args...)
+	a.whole = there && a.how == "published" // a refusal has no entries
+	return a, err
 }
 
 // pause waits before the next try: some ten milliseconds first, then a fifth of a second.
@@ -268,9 +271,10 @@ func neverSent(err error) bool {
 	return said || errors.Is(err, errAway) || isDialError(err)
 }
 
-// apply takes a script's answer about a room that may be subscribed.
+// apply takes a script's answer about a room that may be subscribed. From one that is not
+// whole nothing follows: what the room lacks is on its way by the link.
 func (b *Redis) apply(room *room, a answer) {
-	if room == nil {
+	if room == nil || !a.whole {
 		return
 	}
 	b.deliver(room, func() ([]*chat.Publication, bool) { return room.catchUp(a.at, a.entries) })
@@ -326,7 +330,9 @@ func (b *Redis) look(ctx context.Context, room *room) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTime)
 	defer cancel()
 	at, there := room.position()
-	return b.call(ctx, lookScript, []string{room.keys.state, room.keys.log}, room.arn, where(at, there)...)
+	a, err := b.call(ctx, lookScript, []string{room.keys.state, room.keys.log}, room.arn, where(at, there)...)
+	a.whole = there
+	return a, err
 }
 
 // Admit implements [chat.Broker].

@@ -93,6 +93,11 @@ if forgot() then begin() end
 n = n + 1
 local entry = '1 ' .. int(e) .. ' ' .. int(n) .. ' ' .. id .. ' ' .. ARGV[10] .. ' ' .. ARGV[13]
 local length = redis.call('RPUSH', KEYS[2], entry)
+local told = redis.pcall('SPUBLISH', KEYS[3], entry)
+if type(told) == 'table' and told.err then -- it may not; then nobody is to find it
+  redis.call('RPOP', KEYS[2])
+  return told
+end
 if length > ARGV[5] + ARGV[6] then redis.call('LTRIM', KEYS[2], -ARGV[5], -1) end
 if rate > 0 then
   redis.call('HSET', KEYS[1], 'e', int(e), 'n', int(n), 'f', m[3])
@@ -101,7 +106,6 @@ else
 end
 if again then redis.call('HSET', KEYS[1], 'g', t[1]) end
 keep(length == 1)
-redis.call('SPUBLISH', KEYS[3], entry)
 return answer('published', lacking(-1))
 `)
 

@@ -206,17 +206,15 @@ func (b *Redis) publish(f offer, deadline time.Time, rate int, again bool) (answ
 		case err == nil:
 			b.apply(room, a)
 			return a, nil
-		case !transient(err):
-			return a, fmt.Errorf("publish by Redis: %w", err)
 		}
-		reached = reached || err != nil && !neverSent(err)
-		b.metrics.retries.Inc()
-		if ctx.Err() != nil || !reached && time.Now().After(deadline) {
+		reached = reached || !neverSent(err)
+		if !transient(err) || ctx.Err() != nil || !reached && time.Now().After(deadline) {
 			if reached {
 				return a, fmt.Errorf("%w: %w", chat.ErrUnknownOutcome, err)
 			}
 			return a, fmt.Errorf("publish by Redis: %w", err)
 		}
+		b.metrics.retries.Inc()
 		pause(ctx, try)
 	}
 }
@@ -268,7 +266,7 @@ func transient(err error) bool {
 // neverSent reports whether an error says that the server did not carry out a call.
 func neverSent(err error) bool {
 	_, said := rueidis.IsRedisErr(err)
-	return said || errors.Is(err, errAway) || isDialError(err)
+	return said || err == errAway || err == errLate || isDialError(err)
 }
 
 // apply takes a script's answer about a room that may be subscribed. From one that is not
@@ -282,6 +280,13 @@ func (b *Redis) apply(room *room, a answer) {
 
 // deliver delivers what take says, and asks for what is then still missing.
 func (b *Redis) deliver(room *room, take func() ([]*chat.Publication, bool)) {
+	if b.show(room, take) {
+		b.catchUp(room)
+	}
+}
+
+// show delivers what take says, and reports whether something is then still missing.
+func (b *Redis) show(room *room, take func() ([]*chat.Publication, bool)) (behind bool) {
 	pubs, behind := take()
 	for _, pub := range pubs {
 		if pub.Kind == chat.PublishGap {
@@ -293,9 +298,7 @@ func (b *Redis) deliver(room *room, take func() ([]*chat.Publication, bool)) {
 		b.metrics.lost.Add(float64(lost))
 		b.config.Logger.Error("publications of a room are lost: the broker has forgotten them", "room", room.arn.String(), "publications", lost)
 	}
-	if behind {
-		b.catchUp(room)
-	}
+	return behind
 }
 
 // catchUp asks the broker for what this node lacks of a room, in a goroutine, unless
@@ -312,14 +315,15 @@ func (b *Redis) catchUp(room *room) {
 	b.own.Go(func() {
 		for try := 0; b.ctx.Err() == nil && b.wants(room); try++ {
 			a, err := b.look(b.ctx, room)
-			if err != nil {
-				pause(b.ctx, try)
-				continue
+			if err == nil {
+				b.metrics.catchUps.Inc()
+				room.catching.Store(false) // before: what comes from now on may ask again
+				behind := a.whole && b.show(room, func() ([]*chat.Publication, bool) { return room.catchUp(a.at, a.entries) })
+				if !behind || room.catching.Swap(true) {
+					return
+				}
 			}
-			b.metrics.catchUps.Inc()
-			room.catching.Store(false) // before: what comes from now on may ask again
-			b.apply(room, a)
-			return
+			pause(b.ctx, try) // also where the broker has forgotten what the link brought
 		}
 		room.catching.Store(false)
 	})

@@ -43,6 +43,7 @@ type link struct {
 	kick  chan struct{}
 	mu    sync.Mutex
 	dirty map[string]bool // channels to look at
+	leave map[string]bool // channels whose subscription is being given up
 	up    bool            // owned by links.mu
 
 	// Owned by the link's goroutine.
@@ -272,6 +273,26 @@ func (k *link) take() []string {
 	return channels
 }
 
+// leaving notes which subscriptions are being given up.
+func (k *link) leaving(channels []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.leave = nil
+	for _, channel := range channels {
+		if k.leave == nil {
+			k.leave = map[string]bool{}
+		}
+		k.leave[channel] = true
+	}
+}
+
+// leaves reports whether a subscription is being given up by the link itself.
+func (k *link) leaves(channel string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.leave[channel]
+}
+
 // run keeps the connection until ctx ends.
 func (k *link) run(ctx context.Context) {
 	defer k.owner.set(k, false)
@@ -312,7 +333,7 @@ func (k *link) connection(ctx context.Context) error {
 	lost := conn.SetPubSubHooks(rueidis.PubSubHooks{
 		OnMessage: func(m rueidis.PubSubMessage) { k.owner.b.heardEntry(m.Channel, m.Message) },
 		OnSubscription: func(s rueidis.PubSubSubscription) {
-			if s.Kind == "sunsubscribe" && k.owner.b.roomOf(s.Channel) != nil { // the slot was moved
+			if s.Kind == "sunsubscribe" && !k.leaves(s.Channel) && k.owner.b.roomOf(s.Channel) != nil { // the slot was moved
 				select {
 				case migrated <- struct{}{}:
 				default:
@@ -401,11 +422,13 @@ func (k *link) subscribe(ctx context.Context, conn rueidis.DedicatedClient, chan
 	}
 	add(wanted, func(c ...string) rueidis.Completed { return conn.B().Ssubscribe().Channel(c...).Build() })
 	add(unwanted, func(c ...string) rueidis.Completed { return conn.B().Sunsubscribe().Channel(c...).Build() })
+	k.leaving(unwanted)
 	for _, result := range conn.DoMulti(ctx, commands...) {
 		if err := result.Error(); err != nil {
 			return err
 		}
 	}
+	k.leaving(nil) // all have been confirmed
 	for _, channel := range unwanted {
 		delete(k.have, channel)
 	}

@@ -132,7 +132,7 @@ func (b *Redis) read(list []rueidis.RedisMessage, room chat.ARN, sent time.Time)
 		if err != nil {
 			return a, err
 		}
-		if head[i], err = strconv.ParseUint(text, 10, 64); err != nil {
+		if head[i], err = strconv.ParseUint(text, 10, 64); err != nil || head[i] > maxNumber {
 			return a, errWire
 		}
 	}

@@ -88,6 +88,7 @@ func (l *links) up() bool {
 
 // run connects, and keeps the links until ctx ends.
 func (l *links) run(ctx context.Context) {
+	l.b.config.Hears(false) // not yet
 	for try := 0; ; try++ {
 		client, err := rueidis.NewClient(l.option)
 		if err == nil {
@@ -234,7 +235,7 @@ func (l *links) judge() {
 	if changed && hearing {
 		l.lostAt = time.Time{}
 	} else if changed {
-		l.lostAt = time.Now()
+		l.lostAt = time.Unix(0, l.b.heard.Load()) // it may have been away since
 	}
 	l.mu.Unlock()
 	if !changed {

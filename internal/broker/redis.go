@@ -437,6 +437,7 @@ func (b *Redis) unsubscribe(r *room) {
 	}
 	b.mu.Unlock()
 	if last {
+		r.end()
 		b.links.changed(r)
 	}
 }

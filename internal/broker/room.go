@@ -31,6 +31,7 @@ type room struct {
 
 	mu     sync.Mutex
 	live   bool          // at is known
+	over   bool          // nobody is subscribed any more: nothing is delivered
 	at     chat.Position // of what was delivered last
 	early  []entry       // what came before its turn
 	recent []string      // Ids of what was delivered, a circle
@@ -57,6 +58,9 @@ func (r *room) goLive(at chat.Position) (deliver []*chat.Publication, behind boo
 		r.live, r.at = true, at
 		close(r.ready)
 	}
+	if r.over {
+		return nil, false
+	}
 	return r.takeEarly(nil)
 }
 
@@ -65,10 +69,21 @@ func (r *room) goLive(at chat.Position) (deliver []*chat.Publication, behind boo
 func (r *room) take(entries []entry) (deliver []*chat.Publication, behind bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.over {
+		return nil, false
+	}
 	for _, e := range entries {
 		deliver = r.one(deliver, e)
 	}
 	return r.takeEarly(deliver)
+}
+
+// end has the room deliver nothing more: what is still to come is for the one after it, if
+// there is one, which began at another position.
+func (r *room) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over, r.early = true, nil
 }
 
 // catchUp takes an answer about what this node lacks, up to a position. What is neither in
@@ -76,8 +91,8 @@ func (r *room) take(entries []entry) (deliver []*chat.Publication, behind bool) 
 func (r *room) catchUp(at chat.Position, entries []entry) (deliver []*chat.Publication, behind bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.live {
-		return nil, false // it will be, from a later position on
+	if !r.live || r.over {
+		return nil, false // it will be live from a later position on
 	}
 	if len(r.early) > 0 {
 		entries = append(slices.Clip(entries), r.early...)

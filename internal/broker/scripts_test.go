@@ -138,3 +138,53 @@ func TestNumbersBeyondLua(t *testing.T) {
 		}
 	}
 }
+
+// A broker that forgot what it said last, as after a failover, and gave the same numbers to
+// others, is found out: what a node takes for known it may not have seen.
+func TestNumbersGivenTwice(t *testing.T) {
+	server := redistest.Start(t)
+	for name, notice := range map[string]func(*Redis, chat.ARN) error{
+		"when it looks": func(b *Redis, room chat.ARN) error {
+			a, err := b.look(t.Context(), b.room(room))
+			b.apply(b.room(room), a)
+			return err
+		},
+		"when it publishes": func(b *Redis, room chat.ARN) error {
+			return b.Publish(t.Context(), &chat.Publication{Room: room, ID: "third"}, 0)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := &viewer{}
+			a, b := open(t, server.URL(), "a", v.deliver), open(t, server.URL(), "b", func(*chat.Publication) {})
+			room := testRoom()
+			_, cancel, err := a.Subscribe(t.Context(), room)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer cancel()
+			for _, id := range []string{"first", "second"} {
+				if err := a.Publish(t.Context(), &chat.Publication{Room: room, ID: id}, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := notice(a, room); err != nil || v.gaps() > 0 {
+				t.Fatalf("before: got %v and %d gaps", err, v.gaps())
+			}
+			at, _ := a.room(room).position()
+			server.Do("RPOP", keysOf(room).log)
+			server.Do("HSET", keysOf(room).state, "n", fmt.Sprint(at.Number-1))
+			if err := b.Publish(t.Context(), &chat.Publication{Room: room, ID: "another second"}, 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := notice(a, room); err != nil {
+				t.Fatal(err)
+			}
+			if v.gaps() != 1 {
+				t.Errorf("got %d gaps, want one", v.gaps())
+			}
+			if now, _ := a.room(room).position(); now.Epoch <= at.Epoch {
+				t.Errorf("got %v after %v, want another epoch", now, at)
+			}
+		})
+	}
+}

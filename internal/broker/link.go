@@ -40,10 +40,11 @@ type link struct {
 	cancel  context.CancelFunc
 	done    chan struct{}
 
-	kick  chan struct{}
-	mu    sync.Mutex
-	dirty map[string]bool // channels to look at
-	up    bool            // owned by links.mu
+	kick    chan struct{}
+	mu      sync.Mutex
+	dirty   map[string]bool // channels to look at
+	leaving map[string]bool // channels whose end this node has asked for
+	up      bool            // owned by links.mu
 
 	// Owned by the link's goroutine.
 	have map[string]*room // subscribed, and for which room that was confirmed
@@ -176,7 +177,7 @@ func (l *links) arrange(ctx context.Context) {
 // start starts a link. l.mu is held.
 func (l *links) start(ctx context.Context, address string) *link {
 	ctx, cancel := context.WithCancel(ctx)
-	one := &link{owner: l, address: address, cancel: cancel, done: make(chan struct{}), kick: make(chan struct{}, 1), dirty: map[string]bool{}}
+	one := &link{owner: l, address: address, cancel: cancel, done: make(chan struct{}), kick: make(chan struct{}, 1), dirty: map[string]bool{}, leaving: map[string]bool{}}
 	go func() {
 		defer close(one.done)
 		one.run(ctx)
@@ -272,6 +273,31 @@ func (k *link) take() []string {
 	return channels
 }
 
+// leave notes channels that are about to be unsubscribed.
+func (k *link) leave(channels []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, channel := range channels {
+		k.leaving[channel] = true
+	}
+}
+
+// asked reports whether the end of a subscription was this node's wish. Somebody may have
+// entered the room again by the time that it is confirmed.
+func (k *link) asked(channel string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	was := k.leaving[channel]
+	delete(k.leaving, channel)
+	return was
+}
+
+func (k *link) forgetLeaving() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.leaving)
+}
+
 // run keeps the connection until ctx ends.
 func (k *link) run(ctx context.Context) {
 	defer k.owner.set(k, false)
@@ -308,11 +334,12 @@ func (k *link) connection(ctx context.Context) error {
 	defer release()
 	defer conn.Close() // it has subscriptions, and is nobody else's any more
 	k.have = map[string]*room{}
+	k.forgetLeaving()
 	migrated := make(chan struct{}, 1)
 	lost := conn.SetPubSubHooks(rueidis.PubSubHooks{
 		OnMessage: func(m rueidis.PubSubMessage) { k.owner.b.heardEntry(m.Channel, m.Message) },
 		OnSubscription: func(s rueidis.PubSubSubscription) {
-			if s.Kind == "sunsubscribe" && k.owner.b.roomOf(s.Channel) != nil { // the slot was moved
+			if s.Kind == "sunsubscribe" && !k.asked(s.Channel) && k.owner.b.roomOf(s.Channel) != nil { // the slot was moved
 				select {
 				case migrated <- struct{}{}:
 				default:
@@ -400,6 +427,7 @@ func (k *link) subscribe(ctx context.Context, conn rueidis.DedicatedClient, chan
 		}
 	}
 	add(wanted, func(c ...string) rueidis.Completed { return conn.B().Ssubscribe().Channel(c...).Build() })
+	k.leave(unwanted)
 	add(unwanted, func(c ...string) rueidis.Completed { return conn.B().Sunsubscribe().Channel(c...).Build() })
 	for _, result := range conn.DoMulti(ctx, commands...) {
 		if err := result.Error(); err != nil {

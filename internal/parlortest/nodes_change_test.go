@@ -236,11 +236,12 @@ func TestNodesChatLog(t *testing.T) {
 
 	setLogging(t, n.clients[0], room, logs)
 	changed("a configuration attached", "first", time.Now())
-	before := len(peers[0].messages())
 	sent := sayEvery(peers, 110*time.Millisecond, 2*time.Second)
-	awaitMessages(t, peers, before+len(sent))
-	for _, f := range peers[0].messages()[before:] {
-		keep("first", f)
+	awaitMessages(t, peers, 2*nodeCount+len(sent))
+	for _, f := range peers[0].messages() {
+		if _, found := sent[f.RequestID]; found {
+			keep("first", f)
+		}
 	}
 
 	must[*ivschat.UpdateLoggingConfigurationOutput](t)(n.clients[0].UpdateLoggingConfiguration(t.Context(), &ivschat.UpdateLoggingConfigurationInput{

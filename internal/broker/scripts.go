@@ -102,6 +102,7 @@ end
 if again then redis.call('HSET', KEYS[1], 'g', t[1]) end
 keep(length == 1)
 redis.call('SPUBLISH', KEYS[3], entry)
+if there and ce == e and cn == n - 1 then return answer('published', {entry}) end
 return answer('published', lacking(-1))
 `)
 

@@ -71,6 +71,15 @@ func (s *Server) renewShares(ctx context.Context) {
 	}
 }
 
+// giveUpShares gives up what this node had of quotas: its sessions are over.
+func (s *Server) giveUpShares(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
+	defer cancel()
+	if err := s.service.Renew(ctx); err != nil {
+		s.logger.Warn("shares of quotas could not be given up; they end by themselves", "error", err, "after", chat.ShareLife)
+	}
+}
+
 // watchNodes says that this node is there, and sends its sessions to the others when it is
 // alone without a broker. A node with a store of its own has no others.
 func (s *Server) watchNodes(ctx context.Context) {

@@ -290,6 +290,7 @@ func (s *Server) Run(ctx context.Context) error {
 	children.Wait()
 	stopRecording()
 	recorder.Wait()
+	s.giveUpShares(connected)
 	disconnect()
 	link.Wait()
 	err := s.store.Close()

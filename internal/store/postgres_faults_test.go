@@ -178,38 +178,37 @@ func (l *load) end(t *testing.T, url string) {
 func TestPostgresFaults(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault  func(t *testing.T, server *pgtest.Server)
-		within time.Duration // afterwards, until the next acknowledgement
-		errors bool          // there may be some
+		errors bool // there may be some
 	}{
-		"restarted": {func(t *testing.T, server *pgtest.Server) { server.Restart() }, 3 * time.Second, false},
+		"restarted": {func(t *testing.T, server *pgtest.Server) { server.Restart() }, false},
 		"crashed": {func(t *testing.T, server *pgtest.Server) {
 			for range 3 {
 				server.Crash()
 				server.Start()
 				time.Sleep(200 * time.Millisecond)
 			}
-		}, 3 * time.Second, true},
+		}, true},
 		"away": {func(t *testing.T, server *pgtest.Server) {
 			server.Stop()
 			time.Sleep(8 * time.Second)
 			server.Start()
-		}, 3 * time.Second, true},
+		}, true},
 		"frozen": {func(t *testing.T, server *pgtest.Server) {
 			server.Freeze()
 			time.Sleep(8 * time.Second)
 			server.Thaw()
-		}, 3 * time.Second, true},
+		}, true},
 		"frozen for a moment": {func(t *testing.T, server *pgtest.Server) {
 			server.Freeze()
 			time.Sleep(time.Second)
 			server.Thaw()
-		}, 2 * time.Second, false},
+		}, false},
 		"connections killed": {func(t *testing.T, server *pgtest.Server) {
 			for range 20 {
 				server.Exec(t, "postgres", `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'parlor'`)
 				time.Sleep(50 * time.Millisecond)
 			}
-		}, 2 * time.Second, false},
+		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -217,11 +216,13 @@ func TestPostgresFaults(t *testing.T) {
 			url := server.CreateDatabase(t)
 			l := startLoad(t, openPostgres(t, url))
 			time.Sleep(500 * time.Millisecond)
+			begun := time.Now()
 			test.fault(t, server)
-			l.serves(t, test.within)
+			short := time.Since(begun) < 3*time.Second // a busy machine may take longer over it
+			l.serves(t, 5*time.Second)
 			time.Sleep(300 * time.Millisecond)
 			l.end(t, url)
-			if len(l.errs) > 0 && !test.errors {
+			if len(l.errs) > 0 && short && !test.errors {
 				t.Errorf("got %d errors, want the calls to ride it out", len(l.errs))
 			}
 		})

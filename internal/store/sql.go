@@ -130,6 +130,9 @@ func listRooms(filters int) string {
 		parameter++
 		where = append(where, fmt.Sprintf(condition, parameter))
 	}
+	if filters == 0 {
+		where = append(where, `r.update_us <> -62135596800000001`) // what the partial index asks for
+	}
 	if filters&byName != 0 {
 		equals(`r.name = $%d AND r.name <> ''`) // the second is what the partial index asks for
 	}

@@ -203,7 +203,7 @@ func (l *limits) connect(ctx context.Context, scope Scope) error {
 	if l.seat(s) {
 		return nil
 	}
-	if err := l.reserve(ctx, scope, s); err != nil {
+	if err := l.reserve(ctx, scope, s, l.slice()); err != nil {
 		return err
 	}
 	if !l.seat(s) {
@@ -212,10 +212,11 @@ func (l *limits) connect(ctx context.Context, scope Scope) error {
 	return nil
 }
 
-// reserve asks for as many connections as there are and a slice. s.asking is held.
-func (l *limits) reserve(ctx context.Context, scope Scope, s *share) error {
+// reserve asks for as many connections as there are and some more. s.asking is held.
+func (l *limits) reserve(ctx context.Context, scope Scope, s *share, more int) error {
 	l.mu.Lock()
-	n := s.used + l.slice()
+	n := s.used + more
+	s.reserved = min(s.reserved, n) // what is about to be given back is not used meanwhile
 	l.mu.Unlock()
 	got, err := l.broker.Reserve(ctx, scope, n, l.quotas.Connections)
 	if err != nil {
@@ -291,7 +292,7 @@ func (l *limits) renew(ctx context.Context, scope Scope, s *share) error {
 	}
 	l.mu.Unlock()
 	if !unused {
-		return l.reserve(ctx, scope, s)
+		return l.reserve(ctx, scope, s, l.slice()-1) // of a small quota nothing is kept back
 	}
 	_, err := l.broker.Reserve(ctx, scope, 0, l.quotas.Connections)
 	return err

@@ -253,7 +253,7 @@ func (l *limits) connect(ctx context.Context, scope Scope) error {
 			err = other.wait(ctx)
 			none = err == nil && other.none
 		} else {
-			none, err = l.reserve(context.WithoutCancel(ctx), scope, s)
+			none, err = l.reserve(context.WithoutCancel(ctx), scope, s, l.slice())
 		}
 		if err != nil {
 			return fmt.Errorf("ask for connections of %s: %w", scope.Account, err)
@@ -264,10 +264,10 @@ func (l *limits) connect(ctx context.Context, scope Scope) error {
 	}
 }
 
-// reserve asks for as many connections as there are and a slice, and reports whether there
-// is none for another. l.mu is held when it is called, not when it returns.
-func (l *limits) reserve(ctx context.Context, scope Scope, s *share) (none bool, err error) {
-	n := s.used + l.slice()
+// reserve asks for as many connections as there are and some more, and reports whether
+// there is none for another. l.mu is held when it is called, not when it returns.
+func (l *limits) reserve(ctx context.Context, scope Scope, s *share, more int) (none bool, err error) {
+	n := s.used + more
 	s.reserved = min(s.reserved, n) // what is given up is not used meanwhile
 	return l.ask(&s.asking, func() (bool, error) {
 		got, err := l.broker.Reserve(ctx, scope, n, l.quotas.Connections)
@@ -341,7 +341,7 @@ func (l *limits) renew(ctx context.Context, scope Scope, s *share) error {
 		return nil
 	}
 	if s.used+s.pins > 0 {
-		_, err := l.reserve(ctx, scope, s)
+		_, err := l.reserve(ctx, scope, s, l.slice()-1) // of a small quota nothing is kept back
 		return err
 	}
 	s.reserved = 0

@@ -295,6 +295,78 @@ func TestFailedAdmissionsCostNoConnection(t *testing.T) {
 	}
 }
 
+// shareBroker is a broker by which nodes share a quota of connections.
+type shareBroker struct {
+	*memoryBroker
+
+	node   string
+	shares map[string]int // of all nodes
+	asked  func()         // called while it is asked
+}
+
+func (b *shareBroker) Reserve(_ context.Context, _ Scope, n, quota int) (int, error) {
+	b.asked()
+	for node, share := range b.shares {
+		if node != b.node {
+			quota -= share
+		}
+	}
+	b.shares[b.node] = max(0, min(n, quota))
+	return b.shares[b.node], nil
+}
+
+// TestSmallConnectionQuotaIsExact: a node keeps back nothing of a small quota that it does
+// not use, so that another can have it; and what it gives back it does not use meanwhile.
+func TestSmallConnectionQuotaIsExact(t *testing.T) {
+	const quota = 5
+	shares := map[string]int{}
+	node := func(name string) (*Service, *shareBroker) {
+		b := &shareBroker{memoryBroker: newWorld().broker, node: name, shares: shares, asked: func() {}}
+		return &Service{limits: newLimits(Quotas{Connections: quota}, b)}, b
+	}
+	a, atA := node("a")
+	b, _ := node("b")
+	connect := func(s *Service) bool { return s.limits.connect(t.Context(), testScope) == nil }
+	renew := func() {
+		t.Helper()
+		if err := errors.Join(a.Renew(t.Context()), b.Renew(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range quota {
+		if !connect(a) {
+			t.Fatalf("connection %d is refused", i)
+		}
+	}
+	a.limits.disconnect(testScope)
+	renew()
+	if !connect(b) {
+		t.Error("the place of a connection that ended is not free at another node")
+	}
+	if connect(a) || connect(b) {
+		t.Error("got one too many")
+	}
+	for range 3 {
+		a.limits.disconnect(testScope)
+	}
+	// Others come while the share is made smaller: they have to ask for a place of their own.
+	atA.asked = func() {
+		atA.asked = func() {}
+		if a.limits.seat(a.limits.share(testScope)) {
+			t.Error("a place was taken while it was given back")
+		}
+	}
+	renew()
+	for range 3 {
+		if !connect(b) {
+			t.Error("what is left is not free at another node")
+		}
+	}
+	if connect(a) || connect(b) {
+		t.Error("got one too many")
+	}
+}
+
 func TestNoQuotasLimitNothing(t *testing.T) {
 	w := newWorld()
 	room := w.room(t, RoomSpec{}).ARN

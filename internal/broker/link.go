@@ -444,8 +444,8 @@ func (k *link) catchUp(ctx context.Context, rooms []*room) error {
 	b := k.owner.b
 	calls := make([]rueidis.LuaExec, len(rooms))
 	for i, r := range rooms {
-		at, last, there := r.place()
-		calls[i] = rueidis.LuaExec{Keys: []string{r.keys.state, r.keys.log}, Args: append(where(at, there), last)}
+		at, there := r.position()
+		calls[i] = rueidis.LuaExec{Keys: []string{r.keys.state, r.keys.log}, Args: where(at, there)}
 	}
 	sent := time.Now()
 	for i, result := range lookScript.ExecMulti(ctx, k.owner.client(), calls...) {

@@ -222,13 +222,13 @@ func (b *Redis) publish(f offer, deadline time.Time, rate int, again bool) (answ
 func (b *Redis) tryPublish(ctx context.Context, room *room, f offer, deadline time.Time, rate int, again bool) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTime)
 	defer cancel()
-	at, last, there := room.place()
+	at, there := room.position()
 	flag := "0"
 	if again {
 		flag = "1"
 	}
 	args := append(where(at, there), strconv.Itoa(maxLog), strconv.Itoa(logSlack), b.clock.at(deadline), strconv.Itoa(rate),
-		f.id, flag, strconv.FormatUint(f.at.Epoch, 10), strconv.FormatUint(f.at.Number, 10), f.payload, last)
+		f.id, flag, strconv.FormatUint(f.at.Epoch, 10), strconv.FormatUint(f.at.Number, 10), f.payload)
 	a, err := b.call(ctx, publishScript, []string{f.keys.state, f.keys.log, f.keys.channel}, f.room, args...)
 	a.whole = there && a.how == "published" // a refusal has no entries
 	return a, err
@@ -333,8 +333,8 @@ func (b *Redis) catchUp(room *room) {
 func (b *Redis) look(ctx context.Context, room *room) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTime)
 	defer cancel()
-	at, last, there := room.place()
-	a, err := b.call(ctx, lookScript, []string{room.keys.state, room.keys.log}, room.arn, append(where(at, there), last)...)
+	at, there := room.position()
+	a, err := b.call(ctx, lookScript, []string{room.keys.state, room.keys.log}, room.arn, where(at, there)...)
 	a.whole = there
 	return a, err
 }

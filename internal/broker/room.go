@@ -33,28 +33,21 @@ type room struct {
 	live   bool          // at is known
 	over   bool          // nobody is subscribed any more: nothing is delivered
 	at     chat.Position // of what was delivered last
-	last   string        // its Id; "" if that is not known
 	early  []entry       // what came before its turn
 	recent []string      // Ids of what was delivered, a circle
 	next   int           // in recent
 	lost   uint64        // what is known to be missing
 }
 
-// position is where the room is, and whether it is anywhere.
-func (r *room) position() (at chat.Position, live bool) {
-	at, _, live = r.place()
-	return at, live
-}
-
-// place is where the room is, for scripts: epoch and number, the Id that it knows by them,
-// and whether this node wants what it lacks.
-func (r *room) place() (at chat.Position, last string, live bool) {
+// position is where the room is, for scripts: epoch and number, and whether this node
+// wants what it lacks.
+func (r *room) position() (at chat.Position, there bool) {
 	if r == nil {
-		return chat.Position{}, "", false
+		return chat.Position{}, false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.at, r.last, r.live
+	return r.at, r.live
 }
 
 // goLive begins at a position, unless the room is live already.
@@ -151,7 +144,7 @@ func (r *room) one(deliver []*chat.Publication, e entry) []*chat.Publication {
 		}
 		return deliver
 	}
-	r.at, r.last = e.at, e.pub.ID
+	r.at = e.at
 	if e.again && r.knows(e.pub.ID) {
 		return append(deliver, &chat.Publication{Room: r.arn, Kind: chat.PublishNothing, Position: e.at})
 	}
@@ -167,7 +160,7 @@ func (r *room) gap(deliver []*chat.Publication, at chat.Position) []*chat.Public
 		r.lost += at.Number
 	}
 	deliver = append(deliver, &chat.Publication{Room: r.arn, Kind: chat.PublishGap, After: r.at, Position: at})
-	r.at, r.last = at, ""
+	r.at = at
 	return deliver
 }
 

@@ -60,15 +60,7 @@ local function answer(how, entries)
   for i = 1, #entries do a[4 + i] = entries[i] end
   return a
 end
-local function has(entry, id) return string.match(entry, '^%d+ %d+ %d+ (%S+) ') == id end
-local function forgot(last)
-  if e == 0 or ce > e then return true end
-  if ce < e or cn == 0 then return false end
-  if cn > n then return true end
-  if last == '' then return false end
-  local entry = redis.call('LINDEX', KEYS[2], -(n - cn + 1))
-  return entry and not has(entry, last) -- the number was given to another
-end
+local function forgot() return e == 0 or ce > e or (ce == e and cn > n) end
 local function begin()
   e = math.max(math.floor(us / 1000), e + 1, ce + 1)
   n = 0
@@ -79,7 +71,7 @@ end
 // the caller's epoch and number, whether it is subscribed, the keys' life, the maximum
 // of the log, its slack, the deadline on the broker's clock (microseconds; 0: none), the
 // rate (0: none), Id, whether it is asked again, its epoch and number if it had one, the
-// publication, the Id that the caller knows by its epoch and number ("": it does not).
+// publication.
 //
 // One that is in the log already keeps its number. It is looked for when it is asked
 // again. The first try may come after the second, by another connection: for a while the
@@ -90,13 +82,16 @@ local id, again = ARGV[9], ARGV[10] == '1'
 local recently = t[1] - (tonumber(m[5]) or 0) < 15
 if again and e > 0 then
   local pe, pn = tonumber(ARGV[11]), tonumber(ARGV[12])
+  local function has(entry)
+    return string.match(entry, '^%d+ %d+ %d+ (%S+) ') == id
+  end
   if pe == e and pn > 0 and pn <= n then
     local there = redis.call('LINDEX', KEYS[2], -(n - pn + 1))
-    if not there or has(there, id) then return answer('published', lacking(-1)) end -- the log may have gone past it
+    if not there or has(there) then return answer('published', lacking(-1)) end -- the log may have gone past it
   end
   local log = redis.call('LRANGE', KEYS[2], 0, -1)
   for i = #log, 1, -1 do
-    if has(log[i], id) then return answer('published', lacking(-1)) end
+    if has(log[i]) then return answer('published', lacking(-1)) end
   end
 elseif m[6] and recently then
   if string.find(m[6], ' ' .. id .. ' ', 1, true) then return answer('published', lacking(-1)) end
@@ -106,7 +101,7 @@ end
 local deadline, rate = tonumber(ARGV[7]), tonumber(ARGV[8])
 if deadline > 0 and us > deadline then return answer('late', {}) end
 if rate > 0 and over(rate) then return answer('over', {}) end
-if forgot(ARGV[14]) then begin() end
+if forgot() then begin() end
 n = n + 1
 local entry = '1 ' .. int(e) .. ' ' .. int(n) .. ' ' .. id .. ' ' .. ARGV[10] .. ' ' .. ARGV[13]
 local length = redis.call('RPUSH', KEYS[2], entry)
@@ -139,14 +134,13 @@ return answer('admitted', {})
 `)
 
 // lookScript says where a room is and what the caller lacks. A caller that knows more
-// than the broker, or knows a number by another Id, makes it begin a new epoch: it forgot.
-// Keys: state, log. Arguments: as above up to the keys' life, the Id that the caller knows
-// by its epoch and number.
+// than the broker makes it begin a new epoch: it forgot. Keys: state, log. Arguments: as
+// above up to the keys' life.
 var lookScript = rueidis.NewLuaScript(luaCommon + `
-if there and e > 0 and forgot(ARGV[5]) then
+if there and e > 0 and forgot() then
   begin()
   redis.call('HSET', KEYS[1], 'e', int(e), 'n', int(n))
-  return answer('forgot', lacking(-1))
+  return answer('forgot', {})
 end
 return answer('is', lacking(-1))
 `)

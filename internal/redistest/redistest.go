@@ -5,10 +5,12 @@ package redistest
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -89,7 +91,7 @@ func (s *Server) start() {
 	s.process = command
 	s.mu.Unlock()
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		if answer, err := s.try("PING"); err == nil && strings.HasPrefix(answer, "+PONG") {
+		if answer, err := s.try("PING"); err == nil && (strings.HasPrefix(answer, "+PONG") || strings.HasPrefix(answer, "-NOAUTH")) {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -150,10 +152,66 @@ func (s *Server) Do(words ...string) string {
 	return answer
 }
 
-func (s *Server) try(words ...string) (string, error) {
+// Ask is Do that does not mind if there is no answer, and returns all of a text.
+func (s *Server) Ask(words ...string) string {
+	answer, err := s.say(words...)
+	if err != nil || len(answer) == 0 {
+		return ""
+	}
+	return answer[0]
+}
+
+// Words has the server carry out a command that is answered with a list of texts.
+func (s *Server) Words(words ...string) []string {
+	s.t.Helper()
+	answer, err := s.say(words...)
+	if err != nil {
+		s.t.Error(err)
+	}
+	return answer
+}
+
+func (s *Server) try(words ...string) (line string, err error) {
+	err = s.send(words, func(r *bufio.Reader) error {
+		line, err = r.ReadString('\n')
+		line = strings.TrimSpace(line)
+		return err
+	})
+	return line, err
+}
+
+// say carries out a command whose answer is a line, a text, or a list of texts.
+func (s *Server) say(words ...string) (answer []string, err error) {
+	err = s.send(words, func(r *bufio.Reader) error {
+		for left := 1; left > 0; left-- {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				return err
+			}
+			line = strings.TrimSpace(line)
+			n, _ := strconv.Atoi(line[1:])
+			switch line[0] {
+			case '*':
+				left += n
+			case '$':
+				text := make([]byte, n+2)
+				if _, err := io.ReadFull(r, text); err != nil {
+					return err
+				}
+				answer = append(answer, string(text[:n]))
+			default:
+				answer = append(answer, line)
+			}
+		}
+		return nil
+	})
+	return answer, err
+}
+
+func (s *Server) send(words []string, read func(*bufio.Reader) error) error {
 	conn, err := net.DialTimeout("tcp", s.Address(), time.Second)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(5 * time.Second))
@@ -163,10 +221,9 @@ func (s *Server) try(words ...string) (string, error) {
 		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(word), word)
 	}
 	if _, err := conn.Write([]byte(b.String())); err != nil {
-		return "", err
+		return err
 	}
-	line, err := bufio.NewReader(conn).ReadString('\n')
-	return strings.TrimSpace(line), err
+	return read(bufio.NewReader(conn))
 }
 
 // KillConnections ends all connections of clients.

@@ -58,17 +58,28 @@ type outcome struct {
 	ghosts                     int // shown, though their sender was told that they were not
 	orders                     int // pairs of viewers that saw another order
 	longest                    time.Duration
+	whole                      time.Duration // from when the first was hindered until nobody was any more
 }
 
-// underFault publishes to rooms from three nodes for a while, 200 times a second
-// altogether, and has something done to the broker meanwhile.
+// hindered is what a publication takes at least that had to wait for the broker.
+const hindered = 250 * time.Millisecond
+
+func newRoom() chat.ARN {
+	return chat.ARN{Scope: chat.Scope{Region: "us-west-2", Account: "123456789012"}, Kind: chat.KindRoom, ID: chat.NewID()}
+}
+
+// underFault is underFaultIn with two rooms, each at the highest rate that a room may
+// have.
 func underFault(t *testing.T, url string, d time.Duration, fault func(nodes []*Redis)) outcome {
 	t.Helper()
+	return underFaultIn(t, url, []chat.ARN{newRoom(), newRoom()}, d, fault)
+}
+
+// underFaultIn publishes to rooms from three nodes for a while, 200 times a second
+// altogether, and has something done to the broker meanwhile.
+func underFaultIn(t *testing.T, url string, rooms []chat.ARN, d time.Duration, fault func(nodes []*Redis)) outcome {
+	t.Helper()
 	const nodes = 3
-	var rooms [2]chat.ARN // each at the highest rate that a room may have
-	for i := range rooms {
-		rooms[i] = chat.ARN{Scope: chat.Scope{Region: "us-west-2", Account: "123456789012"}, Kind: chat.KindRoom, ID: chat.NewID()}
-	}
 	viewers := make([]*viewer, nodes)
 	brokers := make([]*Redis, nodes)
 	for i := range nodes {
@@ -86,19 +97,37 @@ func underFault(t *testing.T, url string, d time.Duration, fault func(nodes []*R
 	var o outcome
 	accepted, refused := map[string]bool{}, map[string]bool{}
 	var all sync.WaitGroup
+	var first, last time.Time
+	hinder := func(from, to time.Time) { // mu is held
+		if first.IsZero() || from.Before(first) {
+			first = from
+		}
+		if to.After(last) {
+			last = to
+		}
+	}
 	end := time.Now().Add(d)
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
 	all.Go(func() { fault(brokers) })
 	for n := 0; time.Now().Before(end); n++ {
 		<-ticker.C
+		if now := time.Now(); slices.ContainsFunc(brokers, func(b *Redis) bool { return !b.Up() }) {
+			mu.Lock()
+			hinder(now, now)
+			mu.Unlock()
+		}
 		all.Go(func() {
 			begun := time.Now()
 			pub := &chat.Publication{Room: rooms[n%len(rooms)], ID: chat.NewID(), Frame: fmt.Append(nil, n), Accepted: begun}
 			err := brokers[n/len(rooms)%nodes].Publish(context.Background(), pub, 0)
 			mu.Lock()
 			defer mu.Unlock()
-			o.longest = max(o.longest, time.Since(begun))
+			now := time.Now()
+			o.longest = max(o.longest, now.Sub(begun))
+			if err != nil || now.Sub(begun) > hindered {
+				hinder(begun, now)
+			}
 			switch {
 			case err == nil:
 				accepted[pub.ID] = true
@@ -110,7 +139,7 @@ func underFault(t *testing.T, url string, d time.Duration, fault func(nodes []*R
 		})
 	}
 	all.Wait()
-	o.accepted, o.refused = len(accepted), len(refused)
+	o.accepted, o.refused, o.whole = len(accepted), len(refused), last.Sub(first)
 	settled := func() bool {
 		o.missing = 0
 		for _, v := range viewers {

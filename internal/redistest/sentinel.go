@@ -72,3 +72,9 @@ func (w *Watched) sentinel() *Server {
 func (w *Watched) URL() string {
 	return urlOf("redis", w.Sentinels, url.Values{"master_set": {masterSet}})
 }
+
+// Until waits until something is so, and fails the test when it takes too long.
+func (w *Watched) Until(what string, so func() bool) {
+	w.t.Helper()
+	until(w.t, what, so)
+}

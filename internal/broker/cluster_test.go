@@ -35,6 +35,7 @@ const (
 
 // A primary dies, and its replica takes over.
 func TestClusterFailover(t *testing.T) {
+	t.Parallel()
 	cluster := redistest.StartCluster(t)
 	rooms := append(roomsIn(1, 0, firstPrimary), roomsIn(1, firstPrimary+1, secondPrimary)...)
 	o := underFaultIn(t, cluster.URL(), rooms, 8*time.Second, func([]*Redis) {
@@ -50,6 +51,7 @@ func TestClusterFailover(t *testing.T) {
 // A primary stops for long enough to be replaced, and then goes on: it still takes itself
 // for one, with what was sent to it meanwhile.
 func TestClusterStalePrimary(t *testing.T) {
+	t.Parallel()
 	cluster := redistest.StartCluster(t)
 	rooms := append(roomsIn(1, 0, firstPrimary), roomsIn(1, firstPrimary+1, secondPrimary)...)
 	o := underFaultIn(t, cluster.URL(), rooms, 9*time.Second, func([]*Redis) {
@@ -68,6 +70,7 @@ func TestClusterStalePrimary(t *testing.T) {
 
 // A slot is moved with a room in it that is written to and watched.
 func TestClusterSlotMoves(t *testing.T) {
+	t.Parallel()
 	cluster := redistest.StartCluster(t)
 	rooms := roomsIn(2, 0, firstPrimary)
 	o := underFaultIn(t, cluster.URL(), rooms, 5*time.Second, func([]*Redis) {
@@ -86,6 +89,7 @@ func TestClusterSlotMoves(t *testing.T) {
 
 // A server is added, and gets a slot with a room in it.
 func TestClusterGrows(t *testing.T) {
+	t.Parallel()
 	cluster := redistest.StartCluster(t)
 	rooms := roomsIn(2, 0, firstPrimary)
 	o := underFaultIn(t, cluster.URL(), rooms, 6*time.Second, func([]*Redis) {

@@ -19,9 +19,13 @@ import (
 type viewer struct {
 	mu   sync.Mutex
 	pubs []*chat.Publication
+	late func(from, to time.Time) // is told of a publication that took long
 }
 
 func (v *viewer) deliver(pub *chat.Publication) {
+	if now := time.Now(); pub.Frame != nil && now.Sub(pub.Accepted) > hindered {
+		v.late(pub.Accepted, now)
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.pubs = append(v.pubs, pub)
@@ -76,14 +80,27 @@ func underFault(t *testing.T, url string, d time.Duration, fault func(nodes []*R
 }
 
 // underFaultIn publishes to rooms from three nodes for a while, 200 times a second
-// altogether, and has something done to the broker meanwhile.
+// altogether, and has something done to the broker meanwhile. A fourth node only watches.
 func underFaultIn(t *testing.T, url string, rooms []chat.ARN, d time.Duration, fault func(nodes []*Redis)) outcome {
 	t.Helper()
 	const nodes = 3
-	viewers := make([]*viewer, nodes)
-	brokers := make([]*Redis, nodes)
-	for i := range nodes {
-		viewers[i] = &viewer{}
+	var mu sync.Mutex
+	var o outcome
+	var first, last time.Time
+	hinder := func(from, to time.Time) {
+		mu.Lock()
+		defer mu.Unlock()
+		if first.IsZero() || from.Before(first) {
+			first = from
+		}
+		if to.After(last) {
+			last = to
+		}
+	}
+	viewers := make([]*viewer, nodes+1)
+	brokers := make([]*Redis, nodes+1)
+	for i := range brokers {
+		viewers[i] = &viewer{late: hinder}
 		brokers[i] = open(t, url, fmt.Sprint("node-", i), viewers[i].deliver)
 		for _, room := range rooms {
 			_, cancel, err := brokers[i].Subscribe(t.Context(), room)
@@ -93,19 +110,8 @@ func underFaultIn(t *testing.T, url string, rooms []chat.ARN, d time.Duration, f
 			t.Cleanup(cancel)
 		}
 	}
-	var mu sync.Mutex
-	var o outcome
 	accepted, refused := map[string]bool{}, map[string]bool{}
 	var all sync.WaitGroup
-	var first, last time.Time
-	hinder := func(from, to time.Time) { // mu is held
-		if first.IsZero() || from.Before(first) {
-			first = from
-		}
-		if to.After(last) {
-			last = to
-		}
-	}
 	end := time.Now().Add(d)
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
@@ -113,21 +119,19 @@ func underFaultIn(t *testing.T, url string, rooms []chat.ARN, d time.Duration, f
 	for n := 0; time.Now().Before(end); n++ {
 		<-ticker.C
 		if now := time.Now(); slices.ContainsFunc(brokers, func(b *Redis) bool { return !b.Up() }) {
-			mu.Lock()
 			hinder(now, now)
-			mu.Unlock()
 		}
 		all.Go(func() {
 			begun := time.Now()
 			pub := &chat.Publication{Room: rooms[n%len(rooms)], ID: chat.NewID(), Frame: fmt.Append(nil, n), Accepted: begun}
 			err := brokers[n/len(rooms)%nodes].Publish(context.Background(), pub, 0)
-			mu.Lock()
-			defer mu.Unlock()
 			now := time.Now()
-			o.longest = max(o.longest, now.Sub(begun))
 			if err != nil || now.Sub(begun) > hindered {
 				hinder(begun, now)
 			}
+			mu.Lock()
+			defer mu.Unlock()
+			o.longest = max(o.longest, now.Sub(begun))
 			switch {
 			case err == nil:
 				accepted[pub.ID] = true
@@ -139,7 +143,9 @@ func underFaultIn(t *testing.T, url string, rooms []chat.ARN, d time.Duration, f
 		})
 	}
 	all.Wait()
+	mu.Lock()
 	o.accepted, o.refused, o.whole = len(accepted), len(refused), last.Sub(first)
+	mu.Unlock()
 	settled := func() bool {
 		o.missing = 0
 		for _, v := range viewers {

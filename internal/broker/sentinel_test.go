@@ -18,6 +18,7 @@ func TestSentinel(t *testing.T) {
 }
 
 func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
 	watched := redistest.StartWatched(t)
 	o := underFault(t, watched.URL(), 8*time.Second, func([]*Redis) {
 		time.Sleep(time.Second)
@@ -32,6 +33,7 @@ func TestSentinelFailover(t *testing.T) {
 // A primary stops for long enough to be replaced, and then goes on, as a primary until
 // the Sentinels find it.
 func TestSentinelStalePrimary(t *testing.T) {
+	t.Parallel()
 	watched := redistest.StartWatched(t)
 	o := underFault(t, watched.URL(), 15*time.Second, func([]*Redis) {
 		time.Sleep(time.Second)

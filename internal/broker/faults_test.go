@@ -312,3 +312,47 @@ func TestAway(t *testing.T) {
 		t.Errorf("got %+v", o)
 	}
 }
+
+// The broker comes back without its last publications, as a replica may that takes over,
+// and somebody who knows of none of them publishes first: what comes then has other
+// numbers than what was forgotten, or it would be taken for that.
+func TestForgottenTail(t *testing.T) {
+	server := redistest.Start(t)
+	room := newRoom()
+	v := &viewer{late: func(_, _ time.Time) {}}
+	b := open(t, server.URL(), "watches", v.deliver)
+	stranger := open(t, server.URL(), "stranger", func(*chat.Publication) {})
+	_, cancel, err := b.Subscribe(t.Context(), room)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cancel)
+	var want []string
+	publish := func(b *Redis, n int) {
+		t.Helper()
+		for range n {
+			pub := &chat.Publication{Room: room, ID: chat.NewID(), Frame: []byte("x"), Accepted: time.Now()}
+			if err := b.Publish(t.Context(), pub, 0); err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, pub.ID)
+		}
+	}
+	publish(b, 3)
+	server.Do("SAVE")
+	publish(b, 3) // will be forgotten
+	server.Restart()
+	publish(stranger, 5)
+	complete := func() bool {
+		shown := v.shown()
+		return !slices.ContainsFunc(want, func(id string) bool { return !slices.Contains(shown, id) })
+	}
+	for deadline := time.Now().Add(5 * time.Second); !complete(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("shown: got %d, want %d", len(v.shown()), len(want))
+		}
+	}
+	if got := len(v.shown()); got != len(want) {
+		t.Errorf("shown: got %d, want %d", got, len(want))
+	}
+}

@@ -22,7 +22,9 @@ import (
 type RedisConfig struct {
 	// URL is where Redis (7 or newer) or Valkey is: redis://[user:password@]host:port/db,
 	// rediss:// over TLS; with ?addr=host:port for each further node of a cluster, with
-	// ?master_set=NAME where host:port and addr are Sentinels.
+	// ?master_set=NAME where host:port and addr are Sentinels, whose own user, if any, is
+	// sentinel_user and sentinel_password. Over TLS, cacert=FILE is who may sign (else who
+	// the system trusts), cert=FILE and key=FILE are what this node shows.
 	URL string
 	// Node names this node among the others. It must be another one each time that the
 	// process starts.
@@ -75,9 +77,9 @@ const (
 
 // NewRedis returns a broker. The server need not be there yet.
 func NewRedis(c RedisConfig) (*Redis, error) {
-	option, err := rueidis.ParseURL(c.URL)
+	option, err := parseURL(c.URL)
 	if err != nil {
-		return nil, errors.New("the URL of Redis is not one that is understood") // which may have a password in it
+		return nil, err
 	}
 	b := &Redis{config: c, metrics: newRedisMetrics(c.Metrics), clocks: clocks{all: map[string]*clock{}}, rooms: map[chat.ARN]*room{}, byName: map[string]*room{}}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
@@ -87,6 +89,11 @@ func NewRedis(c RedisConfig) (*Redis, error) {
 
 // errAway is the cause while there is no connection yet.
 var errAway = errors.New("Redis has not been reached yet")
+
+// errReplaced is the cause when the slot was given to another server meanwhile. What the
+// one before said may be forgotten: it may have been replaced while it was frozen, and not
+// know that yet.
+var errReplaced = errors.New("the slot of the room has moved to another server")
 
 // keys are a room's names in Redis. All have one hash tag.
 type keys struct{ state, log, channel string }
@@ -109,8 +116,12 @@ func (b *Redis) call(ctx context.Context, script *rueidis.Lua, k []string, room 
 	if client == nil {
 		return answer{}, errAway
 	}
-	sent := time.Now()
-	return b.read(script.Exec(ctx, client, k, args), room, b.clockOf(k[0]), sent)
+	sent, server := time.Now(), b.links.addressOf(k[0])
+	result := script.Exec(ctx, client, k, args)
+	if b.links.addressOf(k[0]) != server {
+		return answer{}, errReplaced
+	}
+	return b.read(result, room, b.clockOf(k[0]), sent)
 }
 
 // read reads a script's answer, which has the server's clock.

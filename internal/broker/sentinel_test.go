@@ -46,6 +46,24 @@ func TestSentinelStalePrimary(t *testing.T) {
 			return strings.Contains(watched.Primary.Ask("INFO", "replication"), "role:slave")
 		})
 	})
+	o.cleanButMoved(t)
+	if o.refused+o.unknown > 0 {
+		t.Errorf("refused: got %+v, want that they wait", o)
+	}
+}
+
+// The replica lacks the last of what was published when it takes over: it is offered
+// again, and shown once.
+func TestSentinelLostTail(t *testing.T) {
+	t.Parallel()
+	watched := redistest.StartWatched(t)
+	o := underFault(t, watched.URL(), 8*time.Second, func([]*Redis) {
+		time.Sleep(time.Second)
+		watched.Replica.Freeze() // for less than makes it unfit
+		time.Sleep(300 * time.Millisecond)
+		watched.Primary.Stop()
+		watched.Replica.Thaw()
+	})
 	o.clean(t)
 	if o.refused+o.unknown > 0 {
 		t.Errorf("refused: got %+v, want that they wait", o)

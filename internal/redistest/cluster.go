@@ -2,6 +2,7 @@ package redistest
 
 import (
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"testing"
@@ -17,8 +18,22 @@ type Cluster struct {
 	Replica   *Server   // of Primaries[0], which it replaces when that is gone
 
 	t    testing.TB
+	tls  *Certificates // nil: plain
 	args []string
 	all  []*Server
+}
+
+// Certificates are files of a server that speaks TLS, and asks its clients for the same.
+type Certificates struct{ CA, Cert, Key string }
+
+// Arguments are those of a server that speaks TLS at a port as well.
+func (c Certificates) Arguments(port int) []string {
+	return []string{"--tls-port", fmt.Sprint(port), "--tls-ca-cert-file", c.CA, "--tls-cert-file", c.Cert, "--tls-key-file", c.Key}
+}
+
+// Query is how a URL names them.
+func (c Certificates) Query() url.Values {
+	return url.Values{"cacert": {c.CA}, "cert": {c.Cert}, "key": {c.Key}}
 }
 
 // StartCluster starts three primaries and a replica of the first, which end with the test.
@@ -26,6 +41,20 @@ type Cluster struct {
 func StartCluster(t testing.TB, args ...string) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t, args: args}
+	c.found()
+	return c
+}
+
+// StartTLSCluster is StartCluster, where servers and clients all speak TLS.
+func StartTLSCluster(t testing.TB, with Certificates) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t, tls: &with}
+	c.found()
+	return c
+}
+
+func (c *Cluster) found() {
+	c.t.Helper()
 	for range 3 {
 		c.Primaries = append(c.Primaries, c.start())
 	}
@@ -60,20 +89,27 @@ func StartCluster(t testing.TB, args ...string) *Cluster {
 		}
 		return true
 	})
-	return c
 }
 
 func (c *Cluster) start() *Server {
 	c.t.Helper()
-	s := Start(c.t, append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-announce-ip", "127.0.0.1",
-		"--repl-diskless-sync-delay", "0"}, c.args...)...)
+	args := append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-announce-ip", "127.0.0.1",
+		"--repl-diskless-sync-delay", "0"}, c.args...)
+	port := 0
+	if c.tls != nil {
+		port = FreePort(c.t)
+		args = append(append(args, c.tls.Arguments(port)...), "--tls-cluster", "yes", "--tls-replication", "yes")
+	}
+	s := Start(c.t, args...)
+	s.tlsPort = port
 	c.all = append(c.all, s)
 	return s
 }
 
 func (c *Cluster) meet(s *Server) {
 	c.t.Helper()
-	s.Do("CLUSTER", "MEET", "127.0.0.1", fmt.Sprint(c.Primaries[0].Port))
+	_, port, _ := net.SplitHostPort(c.address(c.Primaries[0]))
+	s.Do("CLUSTER", "MEET", "127.0.0.1", port)
 }
 
 // Until waits until something is so, and fails the test when it takes too long.
@@ -93,17 +129,23 @@ func until(t testing.TB, what string, so func() bool) {
 }
 
 // URL is where Parlor finds the cluster.
-func (c *Cluster) URL() string { return urlOf("redis", c.Primaries, nil) }
+func (c *Cluster) URL() string {
+	scheme, query := "redis", url.Values{}
+	if c.tls != nil {
+		scheme, query = "rediss", c.tls.Query()
+	}
+	for _, s := range c.Primaries[1:] {
+		query.Add("addr", c.address(s))
+	}
+	return scheme + "://" + c.address(c.Primaries[0]) + "?" + query.Encode()
+}
 
-func urlOf(scheme string, servers []*Server, more url.Values) string {
-	q := url.Values{}
-	for key, values := range more {
-		q[key] = values
+// address is where a server is for the others and for clients.
+func (c *Cluster) address(s *Server) string {
+	if c.tls != nil {
+		return fmt.Sprint("127.0.0.1:", s.tlsPort)
 	}
-	for _, s := range servers[1:] {
-		q.Add("addr", s.Address())
-	}
-	return scheme + "://" + servers[0].Address() + "?" + q.Encode()
+	return s.Address()
 }
 
 // Add starts a primary that has no slots yet, and waits until all know it.

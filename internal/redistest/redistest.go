@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,9 +26,11 @@ const patience = 20 * time.Second
 type Server struct {
 	Port int
 
-	t    testing.TB
-	dir  string
-	args []string
+	t        testing.TB
+	dir      string
+	args     []string
+	password string // of --requirepass
+	tlsPort  int    // of a cluster that speaks TLS
 
 	mu      sync.Mutex
 	process *exec.Cmd
@@ -43,7 +46,10 @@ func Start(t testing.TB, args ...string) *Server {
 		}
 		t.Skip("there is no redis-server: make deps installs it")
 	}
-	s := &Server{Port: freePort(t), t: t, dir: t.TempDir()}
+	s := &Server{Port: FreePort(t), t: t, dir: t.TempDir()}
+	if i := slices.Index(args, "--requirepass"); i >= 0 {
+		s.password = args[i+1]
+	}
 	s.args = append([]string{"--port", fmt.Sprint(s.Port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no",
 		"--daemonize", "no", "--protected-mode", "no", "--logfile", filepath.Join(s.dir, "log")}, args...)
 	s.start()
@@ -51,9 +57,9 @@ func Start(t testing.TB, args ...string) *Server {
 	return s
 }
 
-// freePort finds a port that is free, as is the one 10,000 above it, where a cluster's
+// FreePort finds a port that is free, as is the one 10,000 above it, where a cluster's
 // servers speak to each other.
-func freePort(t testing.TB) int {
+func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -91,7 +97,7 @@ func (s *Server) start() {
 	s.process = command
 	s.mu.Unlock()
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		if answer, err := s.try("PING"); err == nil && (strings.HasPrefix(answer, "+PONG") || strings.HasPrefix(answer, "-NOAUTH")) {
+		if answer, err := s.try("PING"); err == nil && strings.HasPrefix(answer, "+PONG") {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -215,6 +221,13 @@ func (s *Server) send(words []string, read func(*bufio.Reader) error) error {
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	reader := bufio.NewReader(conn)
+	if s.password != "" {
+		fmt.Fprintf(conn, "AUTH %s\r\n", s.password)
+		if _, err := reader.ReadString('\n'); err != nil {
+			return err
+		}
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(words))
 	for _, word := range words {
@@ -223,7 +236,7 @@ func (s *Server) send(words []string, read func(*bufio.Reader) error) error {
 	if _, err := conn.Write([]byte(b.String())); err != nil {
 		return err
 	}
-	return read(bufio.NewReader(conn))
+	return read(reader)
 }
 
 // KillConnections ends all connections of clients.

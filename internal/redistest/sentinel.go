@@ -21,6 +21,9 @@ type Watched struct {
 
 const masterSet = "parlor"
 
+// SentinelPassword is that of the Sentinels if the servers are started with one.
+const SentinelPassword = "sentinels"
+
 // StartWatched starts them; they end with the test.
 func StartWatched(t testing.TB, args ...string) *Watched {
 	t.Helper()
@@ -47,13 +50,18 @@ func StartWatched(t testing.TB, args ...string) *Watched {
 
 func (w *Watched) sentinel() *Server {
 	w.t.Helper()
-	s := &Server{Port: freePort(w.t), t: w.t, dir: w.t.TempDir()}
+	s := &Server{Port: FreePort(w.t), t: w.t, dir: w.t.TempDir()}
 	lines := []string{
 		fmt.Sprintf("port %d", s.Port), "bind 127.0.0.1", "protected-mode no", "dir " + s.dir, "logfile " + filepath.Join(s.dir, "log"),
 		fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d 2", masterSet, w.Primary.Port),
 		"sentinel down-after-milliseconds " + masterSet + " 500",
 		"sentinel failover-timeout " + masterSet + " 3000",
 		"sentinel parallel-syncs " + masterSet + " 1",
+	}
+	if w.Primary.password != "" {
+		s.password = SentinelPassword
+		lines = append(lines, "requirepass "+SentinelPassword, "sentinel sentinel-pass "+SentinelPassword,
+			"sentinel auth-pass "+masterSet+" "+w.Primary.password)
 	}
 	path := filepath.Join(s.dir, "sentinel.conf")
 	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
@@ -68,9 +76,13 @@ func (w *Watched) sentinel() *Server {
 	return s
 }
 
-// URL is where Parlor finds them: by the Sentinels.
+// URL is where Parlor finds them: by the Sentinels. It is without passwords.
 func (w *Watched) URL() string {
-	return urlOf("redis", w.Sentinels, url.Values{"master_set": {masterSet}})
+	query := url.Values{"master_set": {masterSet}}
+	for _, s := range w.Sentinels[1:] {
+		query.Add("addr", s.Address())
+	}
+	return "redis://" + w.Sentinels[0].Address() + "?" + query.Encode()
 }
 
 // Until waits until something is so, and fails the test when it takes too long.

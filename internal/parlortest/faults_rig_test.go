@@ -48,6 +48,7 @@ type rig struct {
 	nodes    []*rigNode
 	client   *http.Client
 	turn     atomic.Uint32
+	run      *rigRun // that goes on
 }
 
 // rigNode is one node. It keeps its address when it is started again.
@@ -379,6 +380,7 @@ func (r *rig) under(t testing.TB, p plan, fault func(), extra func(rooms []strin
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	run := &rigRun{rig: r, expired: map[string]int{}}
+	r.run = run
 	control := newAPI(t, r.nodes[0].address)
 	for i := range p.rooms {
 		status, out, err := control.call("POST", "/CreateRoom", map[string]any{"name": fmt.Sprint("room-", i), "maximumMessageRatePerSecond": 100})

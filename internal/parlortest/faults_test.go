@@ -1,9 +1,6 @@
 package parlortest_test
 
 import (
-	"net"
-	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -16,7 +13,7 @@ import (
 // logs its row of the table there. With PARLOR_SOAK the faults have their full lengths.
 func TestFaults(t *testing.T) {
 	pg := pgtest.Start(t)
-	length := func(inCI, full time.Duration) time.Duration {
+	length := func(inCI, full time.Duration) time.Duration { // also for counts
 		if soaking() {
 			return full
 		}
@@ -24,50 +21,68 @@ func TestFaults(t *testing.T) {
 	}
 	redis := redistest.Start(t)
 	r := newRig(t, pg.CreateDatabase(t), redis, nil)
-	pause := func(d time.Duration) { time.Sleep(d) }
+	quiet := func(t *testing.T, o outcome) { o.quiet(t) }
+	stays := func(t *testing.T, o outcome) {
+		if o.broken > 0 {
+			t.Errorf("%d connections were broken, want none", o.broken)
+		}
+	}
+	leaves := func(t *testing.T, o outcome) {
+		if want := usual.rooms * usual.clients / rigNodes; o.broken < want {
+			t.Errorf("%d connections were broken, want the %d of a node", o.broken, want)
+		}
+		if o.told() > 0 {
+			t.Errorf("told ERROR %s, want none", o.codes())
+		}
+	}
 
 	for _, test := range []struct {
 		name  string
 		fault func()
 		holds func(*testing.T, outcome)
 	}{
-		{"nothing happens", func() {}, func(t *testing.T, o outcome) { o.quiet(t) }},
+		{"nothing happens", func() {}, quiet},
 		{"Redis frozen", func() {
 			redis.Freeze()
-			pause(2 * time.Second)
+			time.Sleep(2 * time.Second)
 			redis.Thaw()
-		}, func(t *testing.T, o outcome) { o.quiet(t) }},
+		}, quiet},
 		{"Redis connections killed", func() {
 			for range length(3, 10) {
 				redis.KillConnections()
-				pause(300 * time.Millisecond)
+				time.Sleep(300 * time.Millisecond)
 			}
-		}, func(t *testing.T, o outcome) { o.quiet(t) }},
-		{"Redis restarted empty", redis.Restart, nil},
+		}, quiet},
+		{"Redis restarted empty", func() {
+			for range length(1, 10) {
+				redis.Restart()
+				time.Sleep(500 * time.Millisecond)
+			}
+		}, stays},
 		{"Redis away", func() {
 			redis.Stop()
-			pause(5 * time.Second)
+			time.Sleep(5 * time.Second)
 			redis.Up()
-		}, nil},
-		{"PostgreSQL restarted", pg.Restart, func(t *testing.T, o outcome) { o.quiet(t) }},
+		}, stays},
+		{"PostgreSQL restarted", pg.Restart, quiet},
 		{"PostgreSQL frozen", func() {
 			pg.Freeze()
-			pause(length(4*time.Second, 30*time.Second))
+			time.Sleep(length(4*time.Second, 30*time.Second))
 			pg.Thaw()
-		}, func(t *testing.T, o outcome) { o.quiet(t) }},
+		}, quiet},
 		{"a node killed", func() {
 			r.nodes[1].process.kill()
-			pause(time.Second)
+			time.Sleep(time.Second)
 			r.nodes[1].start()
 			r.allReady()
-		}, nil},
+		}, leaves},
 		{"a node drained", func() {
 			r.nodes[2].term()
 			r.nodes[2].start()
 			r.allReady()
-		}, nil},
+		}, leaves},
 	} {
-		t.Run(strings.ReplaceAll(test.name, " ", "_"), func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			o := r.under(t, usual, test.fault, nil)
 			o.clean(t)
 			if test.holds != nil {
@@ -76,39 +91,19 @@ func TestFaults(t *testing.T) {
 			r.allReady()
 		})
 	}
-}
-
-// partition cuts one node of a rig off from Redis, or all.
-type partition struct {
-	*rig
-	relays []*relay
-}
-
-// newPartition is a rig whose nodes reach Redis each by a relay of its own.
-func newPartition(t *testing.T, database string) *partition {
-	redis := redistest.Start(t)
-	p := &partition{}
-	p.rig = newRig(t, database, redis, func(i int, n *rigNode) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.relays = append(p.relays, newRelay(t, l, dialTo(redis.Address())))
-		n.set("--redis-url", "redis://"+l.Addr().String())
+	t.Run("clocks", func(t *testing.T) { clocks(t, pg.CreateDatabase(t)) })
+	t.Run("side by side", func(t *testing.T) { // these wait most of the time
+		t.Run("one node without Redis", func(t *testing.T) {
+			t.Parallel()
+			oneWithoutRedis(t, pg.CreateDatabase(t), length(0, 15*time.Second))
+		})
+		t.Run("all nodes without Redis", func(t *testing.T) {
+			t.Parallel()
+			allWithoutRedis(t, pg.CreateDatabase(t), length(13*time.Second, 30*time.Second))
+		})
+		t.Run("rolling restart", func(t *testing.T) {
+			t.Parallel()
+			rollingRestart(t, pg.CreateDatabase(t))
+		})
 	})
-	return p
 }
-
-func (p *partition) cut(nodes ...int) {
-	for _, i := range nodes {
-		p.relays[i].cut()
-	}
-}
-
-func (p *partition) heal(nodes ...int) {
-	for _, i := range nodes {
-		p.relays[i].heal()
-	}
-}
-
-var _ = http.StatusOK

@@ -40,6 +40,8 @@ deps:
 	  node --version >/dev/null 2>&1 || echo nodejs; \
 	  npm --version >/dev/null 2>&1 || echo npm; \
 	  aws --version >/dev/null 2>&1 || echo awscli; \
+	  command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || echo postgresql; \
+	  command -v redis-server >/dev/null || echo redis-server; \
 	  python3 -c 'import boto3' 2>/dev/null || /usr/bin/python3 -c 'import boto3' 2>/dev/null || echo python3-boto3; \
 	}; \
 	packages=$$(wanted | xargs); \

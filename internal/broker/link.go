@@ -43,6 +43,7 @@ type link struct {
 	kick  chan struct{}
 	mu    sync.Mutex
 	dirty map[string]bool // channels to look at
+	leave map[string]bool // channels whose subscription is being given up
 	up    bool            // owned by links.mu
 
 	// Owned by the link's goroutine.
@@ -87,6 +88,7 @@ func (l *links) up() bool {
 
 // run connects, and keeps the links until ctx ends.
 func (l *links) run(ctx context.Context) {
+	l.b.config.Hears(false) // not yet
 	for try := 0; ; try++ {
 		client, err := rueidis.NewClient(l.option)
 		if err == nil {
@@ -233,7 +235,7 @@ func (l *links) judge() {
 	if changed && hearing {
 		l.lostAt = time.Time{}
 	} else if changed {
-		l.lostAt = time.Now()
+		l.lostAt = time.Unix(0, l.b.heard.Load()) // it may have been away since
 	}
 	l.mu.Unlock()
 	if !changed {
@@ -270,6 +272,26 @@ func (k *link) take() []string {
 		}
 	}
 	return channels
+}
+
+// leaving notes which subscriptions are being given up.
+func (k *link) leaving(channels []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.leave = nil
+	for _, channel := range channels {
+		if k.leave == nil {
+			k.leave = map[string]bool{}
+		}
+		k.leave[channel] = true
+	}
+}
+
+// leaves reports whether a subscription is being given up by the link itself.
+func (k *link) leaves(channel string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.leave[channel]
 }
 
 // run keeps the connection until ctx ends.
@@ -312,7 +334,7 @@ func (k *link) connection(ctx context.Context) error {
 	lost := conn.SetPubSubHooks(rueidis.PubSubHooks{
 		OnMessage: func(m rueidis.PubSubMessage) { k.owner.b.heardEntry(m.Channel, m.Message) },
 		OnSubscription: func(s rueidis.PubSubSubscription) {
-			if s.Kind == "sunsubscribe" && k.owner.b.roomOf(s.Channel) != nil { // the slot was moved
+			if s.Kind == "sunsubscribe" && !k.leaves(s.Channel) && k.owner.b.roomOf(s.Channel) != nil { // the slot was moved
 				select {
 				case migrated <- struct{}{}:
 				default:
@@ -401,11 +423,13 @@ func (k *link) subscribe(ctx context.Context, conn rueidis.DedicatedClient, chan
 	}
 	add(wanted, func(c ...string) rueidis.Completed { return conn.B().Ssubscribe().Channel(c...).Build() })
 	add(unwanted, func(c ...string) rueidis.Completed { return conn.B().Sunsubscribe().Channel(c...).Build() })
+	k.leaving(unwanted)
 	for _, result := range conn.DoMulti(ctx, commands...) {
 		if err := result.Error(); err != nil {
 			return err
 		}
 	}
+	k.leaving(nil) // all have been confirmed
 	for _, channel := range unwanted {
 		delete(k.have, channel)
 	}
@@ -435,7 +459,7 @@ func (k *link) catchUp(ctx context.Context, rooms []*room) error {
 		}
 		room := rooms[i]
 		k.have[room.keys.channel] = room
-		if calls[i].Args[2] == "1" {
+		if a.whole = calls[i].Args[2] == "1"; a.whole {
 			b.apply(room, a)
 		} else {
 			b.deliver(room, func() ([]*chat.Publication, bool) { return room.goLive(a.at) })

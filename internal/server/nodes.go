@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -70,6 +71,15 @@ func (s *Server) renewShares(ctx context.Context) {
 	}
 }
 
+// giveUpShares gives up what this node had of quotas: its sessions are over.
+func (s *Server) giveUpShares(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
+	defer cancel()
+	if err := s.service.Renew(ctx); err != nil {
+		s.logger.Warn("shares of quotas could not be given up; they end by themselves", "error", err, "after", chat.ShareLife)
+	}
+}
+
 // watchNodes says that this node is there, and sends its sessions to the others when it is
 // alone without a broker. A node with a store of its own has no others.
 func (s *Server) watchNodes(ctx context.Context) {
@@ -97,7 +107,38 @@ func (s *Server) watchNodes(ctx context.Context) {
 func (s *Server) beat(ctx context.Context, well bool) ([]chat.NodeBeat, error) {
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
-	return s.store.Beat(ctx, chat.NodeBeat{ID: s.node, Well: well})
+	return s.store.Beat(ctx, chat.NodeBeat{ID: s.node, Well: well, Alone: s.alone})
+}
+
+// company refuses to start where nodes would not hear each other: they share a database,
+// and this one or another has no Redis.
+func (s *Server) company(ctx context.Context) error {
+	if !s.shared {
+		return nil
+	}
+	others, err := s.beat(ctx, false)
+	if err != nil || !s.clashes(others, chat.NodeSilence) {
+		return err
+	}
+	wait(ctx, 3*beatInterval) // it may be what ran here before
+	if others, err = s.beat(ctx, false); err != nil || !s.clashes(others, 2*beatInterval) {
+		return err
+	}
+	if s.alone {
+		return errors.New("another node uses the database: nodes need a Redis to share, give --redis-url to each of them")
+	}
+	return errors.New("another node, without --redis-url, uses the database: stop it, or give it the Redis of this one")
+}
+
+// clashes reports whether a node was seen not longer than so long ago that must be alone,
+// or beside which this one must be.
+func (s *Server) clashes(others []chat.NodeBeat, within time.Duration) bool {
+	for _, n := range others {
+		if (n.Alone || s.alone) && time.Since(n.Seen) < within {
+			return true
+		}
+	}
+	return false
 }
 
 func anyWell(nodes []chat.NodeBeat) bool {

@@ -642,18 +642,22 @@ func (c *chatter) stay(ctx context.Context, conn net.Conn, in *bufio.Reader) {
 		}
 	}()
 	for {
-		f, err := ws.ReadFrame(in)
+		header, err := ws.ReadHeader(in)
 		if err != nil {
 			return
 		}
-		switch f.Header.OpCode {
+		payload := make([]byte, min(header.Length, 1<<20))
+		if _, err := io.ReadFull(in, payload); err != nil {
+			return
+		}
+		switch header.OpCode {
 		case ws.OpPing:
-			c.write(conn, ws.NewPongFrame(f.Payload))
+			c.write(conn, ws.NewPongFrame(payload))
 		case ws.OpClose:
-			c.write(conn, ws.NewCloseFrame(f.Payload))
+			c.write(conn, ws.NewCloseFrame(payload))
 			return
 		case ws.OpText:
-			if c.heard(s, f.Payload) {
+			if c.heard(s, payload) {
 				return
 			}
 		}

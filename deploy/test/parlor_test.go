@@ -97,6 +97,7 @@ func put(t testing.TB, path string, data []byte) {
 	if os.Getuid() == 0 {
 		mode = 0o440
 	}
+	os.Remove(path) // its mode would stay
 	if err := os.WriteFile(path, data, mode); err != nil {
 		t.Fatal(err)
 	}

@@ -39,6 +39,7 @@ deps:
 	@wanted() { \
 	  command -v gcc >/dev/null || echo gcc libc6-dev; \
 	  command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || echo haproxy; \
+	  command -v sqlite3 >/dev/null || echo sqlite3; \
 	  node --version >/dev/null 2>&1 || echo nodejs; \
 	  npm --version >/dev/null 2>&1 || echo npm; \
 	  aws --version >/dev/null 2>&1 || echo awscli; \

@@ -176,7 +176,7 @@ func mustRender(t testing.TB, values string) *release {
 
 // secretsMade has all secrets made by the chart.
 var secretsMade = `
-credentials: {content: ` + strconv.Quote(exampleKey) + `}
+credentials: {content: ` + strconv.Quote(exampleKey+"policy = all.json\n") + `, policies: {all.json: ` + strconv.Quote(examplePolicy) + `}}
 database: {url: "postgres://parlor@db.example.com:5432/parlor", password: pass}
 redis: {url: "redis://:pass@redis.example.com:6379"}
 webhookSecret: {value: 0123456789abcdef}
@@ -225,7 +225,7 @@ podDisruptionBudget: {enabled: false}
 func there(t testing.TB) map[string]map[string][]byte {
 	certificate, key := certificate(t, "chat.example.com")
 	return map[string]map[string][]byte{
-		"keys":        {"file": []byte(exampleKey)},
+		"keys":        {"file": []byte(exampleKey + "policy = all.json\n"), "all.json": []byte(examplePolicy)},
 		"db":          {"url": []byte("postgres://parlor@db.example.com/parlor"), "password": []byte("pass")},
 		"cache":       {"url": []byte("rediss://redis.example.com:6379")},
 		"hook":        {"secret": []byte("0123456789abcdef")},

@@ -170,3 +170,5 @@ func file(t testing.TB, name string) string {
 
 // exampleKey is a credentials file.
 const exampleKey = "[ops]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY\naws_account_id = 123456789012\n"
+
+const examplePolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ivschat:*","Resource":"*"}]}`

@@ -267,6 +267,9 @@ func TestComposeProxy(t *testing.T) {
 			return c.connections(nodes[0]) != 0
 		})
 	})
+	t.Run("docs/operations.md names metrics that nodes have", func(t *testing.T) {
+		checkMetrics(t, metrics(t, c.node(nodes[1])))
+	})
 	t.Run("without Redis no node is ready, and all are asked", func(t *testing.T) {
 		c.redis.kill()
 		for _, name := range nodes {

@@ -2,6 +2,7 @@ package parlortest_test
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -156,5 +157,8 @@ func TestNodesStoreAway(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d messages meanwhile; %s", len(sent), delivered(viewers, sent))
+	meanwhile := maps.Clone(sent)
+	maps.DeleteFunc(meanwhile, func(_ string, at time.Time) bool { return at.Before(begun) || at.After(begun.Add(frozen)) })
+	t.Logf("%d messages in all: %s", len(sent), delivered(viewers, sent))
+	t.Logf("%d while the store was frozen: %s", len(meanwhile), delivered(viewers, meanwhile))
 }

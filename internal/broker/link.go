@@ -40,11 +40,11 @@ type link struct {
 	cancel  context.CancelFunc
 	done    chan struct{}
 
-	kick    chan struct{}
-	mu      sync.Mutex
-	dirty   map[string]bool // channels to look at
-	leaving map[string]bool // channels whose end this node has asked for
-	up      bool            // owned by links.mu
+	kick  chan struct{}
+	mu    sync.Mutex
+	dirty map[string]bool // channels to look at
+	leave map[string]bool // channels whose subscription is being given up
+	up    bool            // owned by links.mu
 
 	// Owned by the link's goroutine.
 	have map[string]*room // subscribed, and for which room that was confirmed
@@ -88,6 +88,7 @@ func (l *links) up() bool {
 
 // run connects, and keeps the links until ctx ends.
 func (l *links) run(ctx context.Context) {
+	l.b.config.Hears(false) // not yet
 	for try := 0; ; try++ {
 		client, err := rueidis.NewClient(l.option)
 		if err == nil {
@@ -177,7 +178,7 @@ func (l *links) arrange(ctx context.Context) {
 // start starts a link. l.mu is held.
 func (l *links) start(ctx context.Context, address string) *link {
 	ctx, cancel := context.WithCancel(ctx)
-	one := &link{owner: l, address: address, cancel: cancel, done: make(chan struct{}), kick: make(chan struct{}, 1), dirty: map[string]bool{}, leaving: map[string]bool{}}
+	one := &link{owner: l, address: address, cancel: cancel, done: make(chan struct{}), kick: make(chan struct{}, 1), dirty: map[string]bool{}}
 	go func() {
 		defer close(one.done)
 		one.run(ctx)
@@ -234,7 +235,7 @@ func (l *links) judge() {
 	if changed && hearing {
 		l.lostAt = time.Time{}
 	} else if changed {
-		l.lostAt = time.Now()
+		l.lostAt = time.Unix(0, l.b.heard.Load()) // it may have been away since
 	}
 	l.mu.Unlock()
 	if !changed {
@@ -273,29 +274,24 @@ func (k *link) take() []string {
 	return channels
 }
 
-// leave notes channels that are about to be unsubscribed.
-func (k *link) leave(channels []string) {
+// leaving notes which subscriptions are being given up.
+func (k *link) leaving(channels []string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.leave = nil
 	for _, channel := range channels {
-		k.leaving[channel] = true
+		if k.leave == nil {
+			k.leave = map[string]bool{}
+		}
+		k.leave[channel] = true
 	}
 }
 
-// asked reports whether the end of a subscription was this node's wish. Somebody may have
-// entered the room again by the time that it is confirmed.
-func (k *link) asked(channel string) bool {
+// leaves reports whether a subscription is being given up by the link itself.
+func (k *link) leaves(channel string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	was := k.leaving[channel]
-	delete(k.leaving, channel)
-	return was
-}
-
-func (k *link) forgetLeaving() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	clear(k.leaving)
+	return k.leave[channel]
 }
 
 // run keeps the connection until ctx ends.
@@ -334,12 +330,11 @@ func (k *link) connection(ctx context.Context) error {
 	defer release()
 	defer conn.Close() // it has subscriptions, and is nobody else's any more
 	k.have = map[string]*room{}
-	k.forgetLeaving()
 	migrated := make(chan struct{}, 1)
 	lost := conn.SetPubSubHooks(rueidis.PubSubHooks{
 		OnMessage: func(m rueidis.PubSubMessage) { k.owner.b.heardEntry(m.Channel, m.Message) },
 		OnSubscription: func(s rueidis.PubSubSubscription) {
-			if s.Kind == "sunsubscribe" && !k.asked(s.Channel) && k.owner.b.roomOf(s.Channel) != nil { // the slot was moved
+			if s.Kind == "sunsubscribe" && !k.leaves(s.Channel) && k.owner.b.roomOf(s.Channel) != nil { // the slot was moved
 				select {
 				case migrated <- struct{}{}:
 				default:
@@ -427,13 +422,14 @@ func (k *link) subscribe(ctx context.Context, conn rueidis.DedicatedClient, chan
 		}
 	}
 	add(wanted, func(c ...string) rueidis.Completed { return conn.B().Ssubscribe().Channel(c...).Build() })
-	k.leave(unwanted)
 	add(unwanted, func(c ...string) rueidis.Completed { return conn.B().Sunsubscribe().Channel(c...).Build() })
+	k.leaving(unwanted)
 	for _, result := range conn.DoMulti(ctx, commands...) {
 		if err := result.Error(); err != nil {
 			return err
 		}
 	}
+	k.leaving(nil) // all have been confirmed
 	for _, channel := range unwanted {
 		delete(k.have, channel)
 	}
@@ -463,7 +459,7 @@ func (k *link) catchUp(ctx context.Context, rooms []*room) error {
 		}
 		room := rooms[i]
 		k.have[room.keys.channel] = room
-		if calls[i].Args[2] == "1" {
+		if a.whole = calls[i].Args[2] == "1"; a.whole {
 			b.apply(room, a)
 		} else {
 			b.deliver(room, func() ([]*chat.Publication, bool) { return room.goLive(a.at) })

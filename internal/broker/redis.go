@@ -104,6 +104,7 @@ type answer struct {
 	how     string
 	at      chat.Position
 	entries []entry
+	whole   bool // entries are all that the caller lacks up to at
 }
 
 // call runs a script of a room. What it takes to call it again is the caller's.
@@ -131,7 +132,7 @@ func (b *Redis) read(list []rueidis.RedisMessage, room chat.ARN, sent time.Time)
 		if err != nil {
 			return a, err
 		}
-		if head[i], err = strconv.ParseUint(text, 10, 64); err != nil {
+		if head[i], err = strconv.ParseUint(text, 10, 64); err != nil || head[i] > maxNumber {
 			return a, errWire
 		}
 	}
@@ -205,17 +206,15 @@ func (b *Redis) publish(f offer, deadline time.Time, rate int, again bool) (answ
 		case err == nil:
 			b.apply(room, a)
 			return a, nil
-		case !transient(err):
-			return a, fmt.Errorf("publish by Redis: %w", err)
 		}
-		reached = reached || err != nil && !neverSent(err)
-		b.metrics.retries.Inc()
-		if ctx.Err() != nil || !reached && time.Now().After(deadline) {
+		reached = reached || !neverSent(err)
+		if !transient(err) || ctx.Err() != nil || !reached && time.Now().After(deadline) {
 			if reached {
 				return a, fmt.Errorf("%w: %w", chat.ErrUnknownOutcome, err)
 			}
 			return a, fmt.Errorf("publish by Redis: %w", err)
 		}
+		b.metrics.retries.Inc()
 		pause(ctx, try)
 	}
 }
@@ -230,7 +229,9 @@ func (b *Redis) tryPublish(ctx context.Context, room *room, f offer, deadline ti
 	}
 	args := append(where(at, there), strconv.Itoa(maxLog), strconv.Itoa(logSlack), b.clock.at(deadline), strconv.Itoa(rate),
 		f.id, flag, strconv.FormatUint(f.at.Epoch, 10), strconv.FormatUint(f.at.Number, 10), f.payload)
-	return b.call(ctx, publishScript, []string{f.keys.state, f.keys.log, f.keys.channel}, f.room, args...)
+	a, err := b.call(ctx, publishScript, []string{f.keys.state, f.keys.log, f.keys.channel}, f.room, args...)
+	a.whole = there && a.how == "published" // a refusal has no entries
+	return a, err
 }
 
 // pause waits before the next try: some ten milliseconds first, then a fifth of a second.
@@ -265,12 +266,13 @@ func transient(err error) bool {
 // neverSent reports whether an error says that the server did not carry out a call.
 func neverSent(err error) bool {
 	_, said := rueidis.IsRedisErr(err)
-	return said || errors.Is(err, errAway) || isDialError(err)
+	return said || err == errAway || err == errLate || isDialError(err)
 }
 
-// apply takes a script's answer about a room that may be subscribed.
+// apply takes a script's answer about a room that may be subscribed. From one that is not
+// whole nothing follows: what the room lacks is on its way by the link.
 func (b *Redis) apply(room *room, a answer) {
-	if room == nil {
+	if room == nil || !a.whole {
 		return
 	}
 	b.deliver(room, func() ([]*chat.Publication, bool) { return room.catchUp(a.at, a.entries) })
@@ -278,6 +280,13 @@ func (b *Redis) apply(room *room, a answer) {
 
 // deliver delivers what take says, and asks for what is then still missing.
 func (b *Redis) deliver(room *room, take func() ([]*chat.Publication, bool)) {
+	if b.show(room, take) {
+		b.catchUp(room)
+	}
+}
+
+// show delivers what take says, and reports whether something is then still missing.
+func (b *Redis) show(room *room, take func() ([]*chat.Publication, bool)) (behind bool) {
 	pubs, behind := take()
 	for _, pub := range pubs {
 		if pub.Kind == chat.PublishGap {
@@ -289,9 +298,7 @@ func (b *Redis) deliver(room *room, take func() ([]*chat.Publication, bool)) {
 		b.metrics.lost.Add(float64(lost))
 		b.config.Logger.Error("publications of a room are lost: the broker has forgotten them", "room", room.arn.String(), "publications", lost)
 	}
-	if behind {
-		b.catchUp(room)
-	}
+	return behind
 }
 
 // catchUp asks the broker for what this node lacks of a room, in a goroutine, unless
@@ -308,14 +315,15 @@ func (b *Redis) catchUp(room *room) {
 	b.own.Go(func() {
 		for try := 0; b.ctx.Err() == nil && b.wants(room); try++ {
 			a, err := b.look(b.ctx, room)
-			if err != nil {
-				pause(b.ctx, try)
-				continue
+			if err == nil {
+				b.metrics.catchUps.Inc()
+				room.catching.Store(false) // before: what comes from now on may ask again
+				behind := a.whole && b.show(room, func() ([]*chat.Publication, bool) { return room.catchUp(a.at, a.entries) })
+				if !behind || room.catching.Swap(true) {
+					return
+				}
 			}
-			b.metrics.catchUps.Inc()
-			room.catching.Store(false) // before: what comes from now on may ask again
-			b.apply(room, a)
-			return
+			pause(b.ctx, try) // also where the broker has forgotten what the link brought
 		}
 		room.catching.Store(false)
 	})
@@ -326,7 +334,9 @@ func (b *Redis) look(ctx context.Context, room *room) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTime)
 	defer cancel()
 	at, there := room.position()
-	return b.call(ctx, lookScript, []string{room.keys.state, room.keys.log}, room.arn, where(at, there)...)
+	a, err := b.call(ctx, lookScript, []string{room.keys.state, room.keys.log}, room.arn, where(at, there)...)
+	a.whole = there
+	return a, err
 }
 
 // Admit implements [chat.Broker].
@@ -427,6 +437,7 @@ func (b *Redis) unsubscribe(r *room) {
 	}
 	b.mu.Unlock()
 	if last {
+		r.end()
 		b.links.changed(r)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -380,4 +381,80 @@ func TestNoQuotasLimitNothing(t *testing.T) {
 	if got := len(w.service.limits.rates); got != 0 {
 		t.Errorf("rates remembered: got %d, want 0", got)
 	}
+}
+
+// silentBroker does not answer for a while, and then says that it cannot.
+type silentBroker struct {
+	Broker
+	share int // what Reserve was last asked for
+	while func()
+}
+
+const silence = 5 * time.Second
+
+func (b *silentBroker) Borrow(context.Context, Scope, string, int, int) (int, error) {
+	time.Sleep(silence)
+	return 0, errors.New("the broker is away")
+}
+
+func (b *silentBroker) Reserve(ctx context.Context, _ Scope, n, quota int) (int, error) {
+	b.share = n
+	if b.while != nil {
+		b.while()
+		return min(n, quota), nil
+	}
+	return b.Borrow(ctx, Scope{}, "", 0, 0)
+}
+
+// While the broker is away requests fail together, and not each after the other.
+func TestQuotasOfABrokerThatIsAway(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		broker := &silentBroker{Broker: w.broker}
+		l := newLimits(Quotas{Connections: 10}, broker)
+		for name, ask := range map[string]func() error{
+			"rates":       func() error { return l.take(t.Context(), testScope, "things", 10, ARN{}) },
+			"connections": func() error { return l.connect(t.Context(), testScope) },
+		} {
+			begun := time.Now()
+			var all sync.WaitGroup
+			for range 20 {
+				all.Go(func() {
+					if ask() == nil {
+						t.Errorf("%s: got nil, want an error", name)
+					}
+				})
+			}
+			all.Wait()
+			if got := time.Since(begun); got > silence {
+				t.Errorf("%s: all have failed after %v, want %v", name, got, silence)
+			}
+		}
+	})
+}
+
+// What a node gives up of its share it does not use any more, also before the broker has
+// said so.
+func TestGivenUpConnectionsAreNotUsed(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		broker := &silentBroker{Broker: w.broker, while: func() {}}
+		l := newLimits(Quotas{Connections: 10_000}, broker)
+		w.service.limits = l
+		if err := l.connect(t.Context(), testScope); err != nil {
+			t.Fatal(err)
+		}
+		s := l.connections[testScope]
+		s.reserved = 100
+		broker.while = func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			for s.seat() {
+			}
+			if s.used > broker.share {
+				t.Errorf("in use: got %d, want %d at most", s.used, broker.share)
+			}
+		}
+		if err := w.service.Renew(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

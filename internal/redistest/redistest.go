@@ -150,6 +150,12 @@ func (s *Server) Do(words ...string) string {
 	return answer
 }
 
+// Eval has the server run a script that answers with a line.
+func (s *Server) Eval(script string) string {
+	s.t.Helper()
+	return strings.TrimPrefix(s.Do("EVAL", "return {ok = (function() "+script+" end)()}", "0"), "+")
+}
+
 func (s *Server) try(words ...string) (string, error) {
 	conn, err := net.DialTimeout("tcp", s.Address(), time.Second)
 	if err != nil {

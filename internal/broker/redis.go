@@ -479,7 +479,8 @@ func (b *Redis) heardEntry(channel, text string) {
 	b.deliver(room, func() ([]*chat.Publication, bool) { return room.take([]entry{e}) })
 }
 
-// Ready implements [chat.Broker]: the links are up, and scripts run.
+// Ready implements [chat.Broker]: the links are up, and scripts run and may write, which
+// they may not where memory is used up or the server is a replica.
 func (b *Redis) Ready(ctx context.Context) error {
 	if !b.links.up() {
 		return errors.New("the link to Redis is down")
@@ -488,7 +489,10 @@ func (b *Redis) Ready(ctx context.Context) error {
 	if client == nil {
 		return errAway
 	}
-	return client.Do(ctx, client.B().Ping().Build()).Error()
+	if err := borrowScript.Exec(ctx, client, []string{"parlor:{" + b.config.Node + "}:ready"}, []string{"1000", "1"}).Error(); err != nil {
+		return fmt.Errorf("write to Redis: %w", err)
+	}
+	return nil
 }
 
 // Up implements [Running].

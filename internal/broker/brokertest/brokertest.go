@@ -119,6 +119,9 @@ func Run(t *testing.T, open func(t *testing.T, deliver func(*chat.Publication)) 
 		numbers := map[uint64]bool{}
 		last := uint64(0)
 		for _, pub := range in.all() {
+			if at == (chat.Position{}) { // nothing had been published before
+				at.Epoch = pub.Position.Epoch
+			}
 			if pub.Position.Epoch == at.Epoch {
 				numbers[pub.Position.Number] = true
 				last = max(last, pub.Position.Number)

@@ -53,6 +53,9 @@ type link struct {
 const (
 	// linkBatch is how many channels are subscribed to in one go.
 	linkBatch = 256
+	// lookBatch is how many rooms are brought up to date in one go: each may lack its whole
+	// log, and all must come within tryTime.
+	lookBatch = 32
 	// linkCheck is how often a link is asked for a sign of life, which may take tryTime.
 	linkCheck = time.Second
 	// reconnectJitter spreads the nodes that come back when the broker does.
@@ -407,7 +410,7 @@ func (k *link) subscribe(ctx context.Context, conn rueidis.DedicatedClient, chan
 			unwanted = append(unwanted, channel)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	sending, cancel := context.WithTimeout(ctx, tryTime)
 	defer cancel()
 	var commands []rueidis.Completed
 	add := func(channels []string, build func(...string) rueidis.Completed) {
@@ -424,7 +427,7 @@ func (k *link) subscribe(ctx context.Context, conn rueidis.DedicatedClient, chan
 	add(wanted, func(c ...string) rueidis.Completed { return conn.B().Ssubscribe().Channel(c...).Build() })
 	add(unwanted, func(c ...string) rueidis.Completed { return conn.B().Sunsubscribe().Channel(c...).Build() })
 	k.leaving(unwanted)
-	for _, result := range conn.DoMulti(ctx, commands...) {
+	for _, result := range conn.DoMulti(sending, commands...) {
 		if err := result.Error(); err != nil {
 			return err
 		}
@@ -433,14 +436,18 @@ func (k *link) subscribe(ctx context.Context, conn rueidis.DedicatedClient, chan
 	for _, channel := range unwanted {
 		delete(k.have, channel)
 	}
-	return k.catchUp(ctx, rooms)
+	for some := range slices.Chunk(rooms, lookBatch) {
+		if err := k.catchUp(ctx, some); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // catchUp brings rooms up to date that were just subscribed to.
 func (k *link) catchUp(ctx context.Context, rooms []*room) error {
-	if len(rooms) == 0 {
-		return nil
-	}
+	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	defer cancel()
 	b := k.owner.b
 	calls := make([]rueidis.LuaExec, len(rooms))
 	for i, r := range rooms {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -180,6 +181,11 @@ func (b *Redis) Publish(ctx context.Context, pub *chat.Publication, rate int) er
 	if a.how == "over" {
 		return chat.RateLimitExceeded(pub.Room, rate)
 	}
+	if a.how == "published" {
+		pub.Position = a.at
+	} else if i := slices.IndexFunc(a.entries, func(e entry) bool { return e.pub.ID == pub.ID }); i >= 0 {
+		pub.Position = a.entries[i].at
+	}
 	f.at, f.published = a.at, time.Now()
 	b.offers.add(f)
 	return nil
@@ -229,7 +235,7 @@ func (b *Redis) tryPublish(ctx context.Context, room *room, f offer, deadline ti
 	args := append(where(at, there), strconv.Itoa(maxLog), strconv.Itoa(logSlack), b.clock.at(deadline), strconv.Itoa(rate),
 		f.id, flag, strconv.FormatUint(f.at.Epoch, 10), strconv.FormatUint(f.at.Number, 10), f.payload, last)
 	a, err := b.call(ctx, publishScript, []string{f.keys.state, f.keys.log, f.keys.channel}, f.room, args...)
-	a.whole = there && a.how == "published" // a refusal has no entries
+	a.whole = there && (a.how == "published" || a.how == "known") // a refusal has no entries
 	return a, err
 }
 

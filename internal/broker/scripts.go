@@ -81,7 +81,7 @@ end
 // rate (0: none), Id, whether it is asked again, its epoch and number if it had one, the
 // publication, the Id that the caller knows by its epoch and number ("": it does not).
 //
-// One that is in the log already keeps its number. It is looked for when it is asked
+// One that is in the log already keeps its number, and is known. It is looked for when it is asked
 // again. The first try may come after the second, by another connection: for a while the
 // Ids of those that were published when asked again are kept (a; g: since when, in
 // seconds).
@@ -92,14 +92,14 @@ if again and e > 0 then
   local pe, pn = tonumber(ARGV[11]), tonumber(ARGV[12])
   if pe == e and pn > 0 and pn <= n then
     local there = redis.call('LINDEX', KEYS[2], -(n - pn + 1))
-    if not there or has(there, id) then return answer('published', lacking(-1)) end -- the log may have gone past it
+    if not there or has(there, id) then return answer('known', lacking(-1)) end -- the log may have gone past it
   end
   local log = redis.call('LRANGE', KEYS[2], 0, -1)
   for i = #log, 1, -1 do
-    if has(log[i], id) then return answer('published', lacking(-1)) end
+    if has(log[i], id) then return answer('known', lacking(-1)) end
   end
 elseif m[6] and recently then
-  if string.find(m[6], ' ' .. id .. ' ', 1, true) then return answer('published', lacking(-1)) end
+  if string.find(m[6], ' ' .. id .. ' ', 1, true) then return answer('known', lacking(-1)) end
 elseif m[6] then
   redis.call('HDEL', KEYS[1], 'a')
 end

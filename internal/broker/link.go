@@ -65,6 +65,9 @@ type link struct {
 const (
 	// linkBatch is how many channels are subscribed to in one go.
 	linkBatch = 256
+	// lookBatch is how many rooms are brought up to date in one go: each may lack its whole
+	// log, and all must come within tryTime.
+	lookBatch = 32
 	// linkCheck is how often a link is asked for a sign of life, which may take tryTime.
 	linkCheck = time.Second
 	// reconnectJitter spreads the nodes that come back when the broker does.
@@ -461,7 +464,7 @@ func (k *link) subscribe(ctx context.Context, client rueidis.Client, conn rueidi
 			unwanted = append(unwanted, channel)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	sending, cancel := context.WithTimeout(ctx, tryTime)
 	defer cancel()
 	var commands []rueidis.Completed
 	add := func(channels []string, build func(...string) rueidis.Completed) {
@@ -477,7 +480,7 @@ func (k *link) subscribe(ctx context.Context, client rueidis.Client, conn rueidi
 	}
 	add(wanted, func(c ...string) rueidis.Completed { return conn.B().Ssubscribe().Channel(c...).Build() })
 	add(unwanted, func(c ...string) rueidis.Completed { return conn.B().Sunsubscribe().Channel(c...).Build() })
-	for i, result := range conn.DoMulti(ctx, commands...) {
+	for i, result := range conn.DoMulti(sending, commands...) {
 		switch err := result.Error(); {
 		case err == nil:
 		case k.cluster && isElsewhere(err) && i < len(wanted):
@@ -497,14 +500,18 @@ func (k *link) subscribe(ctx context.Context, client rueidis.Client, conn rueidi
 	for _, channel := range unwanted {
 		delete(k.have, channel)
 	}
-	return k.catchUp(ctx, client, rooms)
+	for some := range slices.Chunk(rooms, lookBatch) {
+		if err := k.catchUp(ctx, client, some); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // catchUp brings rooms up to date that were just subscribed to.
 func (k *link) catchUp(ctx context.Context, client rueidis.Client, rooms []*room) error {
-	if len(rooms) == 0 {
-		return nil
-	}
+	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	defer cancel()
 	b := k.owner.b
 	calls := make([]rueidis.LuaExec, len(rooms))
 	for i, r := range rooms {
@@ -517,6 +524,10 @@ func (k *link) catchUp(ctx context.Context, client rueidis.Client, rooms []*room
 		a, err := b.read(result, room.arn, b.clockOf(room.keys.state), sent)
 		if err != nil && k.cluster && isElsewhere(err) { // its slot is on the move
 			a, err = b.look(ctx, room)
+		}
+		if err != nil && !transient(err) { // something is wrong with the keys of this room alone
+			b.config.Logger.Error("a room cannot be read from Redis", "room", room.arn.String(), "error", err)
+			continue
 		}
 		if err != nil {
 			return err

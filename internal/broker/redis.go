@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -51,7 +52,6 @@ type RedisConfig struct {
 //     read from the log; what that has no more is counted, and said as a PublishGap.
 type Redis struct {
 	config  RedisConfig
-	client  rueidis.Client
 	metrics *redisMetrics
 	clocks  clocks
 	offers  offers
@@ -189,6 +189,11 @@ func (b *Redis) Publish(ctx context.Context, pub *chat.Publication, rate int) er
 	if a.how == "over" {
 		return chat.RateLimitExceeded(pub.Room, rate)
 	}
+	if a.how == "published" {
+		pub.Position = a.at
+	} else if i := slices.IndexFunc(a.entries, func(e entry) bool { return e.pub.ID == pub.ID }); i >= 0 {
+		pub.Position = a.entries[i].at
+	}
 	f.at, f.published = a.at, time.Now()
 	b.offers.add(f)
 	return nil
@@ -238,7 +243,7 @@ func (b *Redis) tryPublish(ctx context.Context, room *room, f offer, deadline ti
 	args := append(where(at, there), strconv.Itoa(maxLog), strconv.Itoa(logSlack), b.clockOf(f.keys.state).at(deadline), strconv.Itoa(rate),
 		f.id, flag, strconv.FormatUint(f.at.Epoch, 10), strconv.FormatUint(f.at.Number, 10), f.payload)
 	a, err := b.call(ctx, publishScript, []string{f.keys.state, f.keys.log, f.keys.channel}, f.room, args...)
-	a.whole = there && a.how == "published" // a refusal has no entries
+	a.whole = there && (a.how == "published" || a.how == "known") // a refusal has no entries
 	return a, err
 }
 
@@ -487,7 +492,8 @@ func (b *Redis) heardEntry(channel, text string) {
 	b.deliver(room, func() ([]*chat.Publication, bool) { return room.take([]entry{e}) })
 }
 
-// Ready implements [chat.Broker]: the links are up, and scripts run.
+// Ready implements [chat.Broker]: the links are up, and scripts run and may write, which
+// they may not where memory is used up or the server is a replica.
 func (b *Redis) Ready(ctx context.Context) error {
 	if !b.links.up() {
 		return errors.New("the link to Redis is down")
@@ -496,7 +502,10 @@ func (b *Redis) Ready(ctx context.Context) error {
 	if client == nil {
 		return errAway
 	}
-	return client.Do(ctx, client.B().Ping().Build()).Error()
+	if err := borrowScript.Exec(ctx, client, []string{"parlor:{" + b.config.Node + "}:ready"}, []string{"1000", "1"}).Error(); err != nil {
+		return fmt.Errorf("write to Redis: %w", err)
+	}
+	return nil
 }
 
 // Up implements [Running].

@@ -90,3 +90,33 @@ func TestComeAndGo(t *testing.T) {
 		t.Errorf("the link was lost %d times", n)
 	}
 }
+
+// TestSpoiltKey: what is wrong with one room's keys is that room's trouble.
+func TestSpoiltKey(t *testing.T) {
+	server := redistest.Start(t)
+	v := &viewer{}
+	b := open(t, server.URL(), "a", v.deliver)
+	spoilt := chat.ARN{Scope: chat.Scope{Region: "us-west-2", Account: "123456789012"}, Kind: chat.KindRoom, ID: "spoilt"}
+	well := spoilt
+	well.ID = "well"
+	server.Do("SET", keysOf(spoilt).state, "x")
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, _, err := b.Subscribe(ctx, spoilt); err == nil {
+		t.Error("subscribed to a room that cannot be read")
+	}
+	_, leave, err := b.Subscribe(t.Context(), well)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer leave()
+	if !b.Up() {
+		t.Error("the link is down")
+	}
+	if err := b.Publish(t.Context(), &chat.Publication{Room: spoilt}, 0); err == nil {
+		t.Error("published to a room that cannot be written")
+	}
+	if err := b.Publish(t.Context(), &chat.Publication{Room: well, ID: "x"}, 0); err != nil || len(v.shown()) != 1 {
+		t.Errorf("got %v and %v", err, v.shown())
+	}
+}

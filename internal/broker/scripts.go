@@ -85,7 +85,7 @@ end
 // rate (0: none), Id, whether it is asked again, its epoch and number if it had one, the
 // publication.
 //
-// One that is in the log already keeps its number. It is looked for when it is asked
+// One that is in the log already keeps its number, and is known. It is looked for when it is asked
 // again. The first try may come after the second, by another connection: for a while the
 // Ids of those that were published when asked again are kept (a; g: since when, in
 // seconds).
@@ -103,7 +103,7 @@ if again and e > 0 then
     if count then
       local found = redis.call('LINDEX', KEYS[2], -(count + 1))
       if not found and redis.call('LLEN', KEYS[2]) >= tonumber(ARGV[5]) or found and has(found) then -- the log may have gone past it
-        return answer('published', lacking())
+        return answer('known', lacking())
       end
     end
     if n > 0 then log = redis.call('LRANGE', KEYS[2], -n, -1) end
@@ -111,10 +111,10 @@ if again and e > 0 then
     log = redis.call('LRANGE', KEYS[2], 0, -1)
   end
   for i = #log, 1, -1 do
-    if has(log[i]) then return answer('published', lacking()) end
+    if has(log[i]) then return answer('known', lacking()) end
   end
 elseif m[6] and recently then
-  if string.find(m[6], ' ' .. id .. ' ', 1, true) then return answer('published', lacking()) end
+  if string.find(m[6], ' ' .. id .. ' ', 1, true) then return answer('known', lacking()) end
 elseif m[6] then
   redis.call('HDEL', KEYS[1], 'a')
 end

@@ -352,7 +352,11 @@ func TestSmallConnectionQuotaIsExact(t *testing.T) {
 	// Others come while the share is made smaller: they have to ask for a place of their own.
 	atA.asked = func() {
 		atA.asked = func() {}
-		if a.limits.seat(a.limits.share(testScope)) {
+		s := a.limits.share(testScope)
+		defer a.limits.unpin(s)
+		a.limits.mu.Lock()
+		defer a.limits.mu.Unlock()
+		if s.seat() {
 			t.Error("a place was taken while it was given back")
 		}
 	}

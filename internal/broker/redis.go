@@ -51,7 +51,6 @@ type RedisConfig struct {
 //     read from the log; what that has no more is counted, and said as a PublishGap.
 type Redis struct {
 	config  RedisConfig
-	client  rueidis.Client
 	metrics *redisMetrics
 	clocks  clocks
 	offers  offers

@@ -2,7 +2,9 @@ package broker
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +18,7 @@ func TestCluster(t *testing.T) {
 	brokertest.Run(t, func(t *testing.T, deliver func(*chat.Publication)) chat.Broker {
 		return open(t, cluster.URL(), t.Name(), deliver)
 	})
+	t.Run("one of its servers is enough to find it", func(t *testing.T) { subscribes(t, cluster.Primaries[1].URL()) })
 }
 
 // roomsIn returns rooms with a slot from first to last.
@@ -47,6 +50,7 @@ func TestClusterFailover(t *testing.T) {
 	if o.refused+o.unknown > 0 {
 		t.Errorf("refused: got %+v, want that they wait", o)
 	}
+	subscribes(t, cluster.URL()) // a node that starts, and finds the first that it is told of dead
 }
 
 // A primary stops for long enough to be replaced, and then goes on: it still takes itself
@@ -74,7 +78,24 @@ func TestClusterSlotMoves(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t)
 	rooms := roomsIn(2, 0, firstPrimary)
-	o := underFaultIn(t, cluster.URL(), rooms, 5*time.Second, func([]*Redis) {
+	o := underFaultIn(t, cluster.URL(), rooms, 5*time.Second, func(nodes []*Redis) {
+		var watch sync.WaitGroup
+		defer watch.Wait()
+		done := make(chan struct{})
+		defer close(done)
+		watch.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				case <-time.After(time.Millisecond):
+				}
+				if !nodes[0].Up() {
+					t.Error("up: got false, want that a slot on the move ends no link")
+					return
+				}
+			}
+		})
 		for range 2 { // there and back
 			time.Sleep(time.Second)
 			cluster.Move(slotOf(keysOf(rooms[0]).channel), cluster.Primaries[0], cluster.Primaries[1], func() { time.Sleep(200 * time.Millisecond) })
@@ -184,4 +205,25 @@ func TestClusterPrimaryAway(t *testing.T) {
 		t.Errorf("refused: got %+v, want that nobody waits", o)
 	}
 	t.Log("deaf for", deaf)
+}
+
+// Each server of a cluster has a clock of its own.
+func TestClocks(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t)
+	b := open(t, cluster.URL(), "node", func(*chat.Publication) {})
+	k1, k2 := keysOf(roomsIn(1, 0, firstPrimary)[0]), keysOf(roomsIn(1, firstPrimary+1, secondPrimary)[0])
+	now := time.Now()
+	b.clockOf(k1.state).saw(now.Add(time.Hour).UnixMicro(), now, now)
+	b.clockOf(k2.state).saw(now.Add(-time.Hour).UnixMicro(), now, now)
+	at := func(k keys) time.Time {
+		us, err := strconv.ParseInt(b.clockOf(k.state).at(now), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return time.UnixMicro(us)
+	}
+	if got := at(k1).Sub(at(k2)); got < 2*time.Hour-time.Minute {
+		t.Errorf("apart: got %v, want two hours", got)
+	}
 }

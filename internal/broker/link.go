@@ -81,6 +81,9 @@ const (
 	// unknownTime is for how long the servers may be unknown, or a slot served by none,
 	// before this node counts as not hearing.
 	unknownTime = 2 * time.Second
+	// maxMoved is how often a call follows where servers of a cluster point, who may point
+	// at each other for a while. Then it waits like others that fail.
+	maxMoved = 4
 	// offersAtOnce is how many publications are offered again at the same time.
 	offersAtOnce = 32
 )
@@ -92,6 +95,7 @@ func newLinks(b *Redis, option rueidis.ClientOption) *links {
 	option.Dialer = net.Dialer{Timeout: tryTime, KeepAlive: time.Second}
 	option.ConnWriteTimeout = tryTime
 	option.ClusterOption.ShardsRefreshInterval = clusterCheck
+	option.ClusterOption.MaxMovedRedirections = maxMoved
 	option.Sentinel.TopologyRefreshInterval = sentinelCheck
 	option.Sentinel.Dialer = option.Dialer
 	return &links{b: b, option: option, all: map[string]*link{}, stale: make(chan struct{}, 1)}
@@ -133,10 +137,14 @@ func (l *links) run(ctx context.Context) {
 	if l.client().Mode() == rueidis.ClientModeCluster {
 		interval = clusterCheck
 	}
+	unknown := false
 	for ctx.Err() == nil {
 		next := interval
-		if err := l.arrange(ctx); err != nil && ctx.Err() == nil {
+		err := l.arrange(ctx)
+		if err != nil && !unknown && ctx.Err() == nil {
 			l.b.config.Logger.Warn("the servers of Redis are not known; asking again", "error", err)
+		}
+		if unknown = err != nil; unknown {
 			next = unknownTime / 4
 		}
 		timer := time.NewTimer(next)

@@ -28,6 +28,8 @@ func TestSentinelFailover(t *testing.T) {
 	if o.refused+o.unknown > 0 {
 		t.Errorf("refused: got %+v, want that they wait", o)
 	}
+	watched.Sentinels[0].Stop()
+	subscribes(t, watched.URL()) // a node that starts, and finds the first that it is told of dead
 }
 
 // A primary stops for long enough to be replaced, and then goes on, as a primary until

@@ -43,6 +43,8 @@ deps:
 	  node --version >/dev/null 2>&1 || echo nodejs; \
 	  npm --version >/dev/null 2>&1 || echo npm; \
 	  aws --version >/dev/null 2>&1 || echo awscli; \
+	  command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || echo postgresql; \
+	  command -v redis-server >/dev/null || echo redis-server; \
 	  python3 -c 'import boto3' 2>/dev/null || /usr/bin/python3 -c 'import boto3' 2>/dev/null || echo python3-boto3; \
 	}; \
 	packages=$$(wanted | xargs); \
@@ -82,8 +84,8 @@ fuzz: ## run every fuzz target for FUZZTIME
 	  go test -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x "$$(dirname "$$file")" </dev/null; \
 	done
 
-soak: ## run the tests SOAKCOUNT times and kill servers for SOAKTIME, for what fails rarely
-	PARLOR_SOAK=$(SOAKTIME) go test -race -run '^TestCrash$$' -count=1 -timeout 0 -v ./internal/parlortest
+soak: ## run the tests SOAKCOUNT times, kill servers and take their store away for SOAKTIME, for what fails rarely
+	PARLOR_SOAK=$(SOAKTIME) go test -race -run '^(TestCrash|TestNodes.*)$$' -count=1 -timeout 0 -v ./internal/parlortest
 	go test -race -shuffle=on -count=$(SOAKCOUNT) -timeout 0 ./...
 	@if [ -n '$(LOAD)' ]; then set -x; go test -run '^TestLoad' -count=$(SOAKCOUNT) -timeout 0 $(LOAD); fi
 

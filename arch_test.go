@@ -44,9 +44,9 @@ var ours = []packageRule{
 	{pkg: "internal/sigv4"},
 	{pkg: "internal/store", tests: []string{"internal/pgtest", "internal/store/storetest"}},
 	{pkg: "internal/store/storetest"},
-	{pkg: "internal/server", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/config", "internal/credentials", "internal/gateway", "internal/review", "internal/store"}},
+	{pkg: "internal/server", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/config", "internal/credentials", "internal/gateway", "internal/review", "internal/store"}, tests: []string{"internal/pgtest", "internal/redistest"}},
 	{pkg: "internal/parlortest", code: []string{"internal/config", "internal/server"}, tests: []string{"internal/chatlog/chatlogtest", "internal/pgtest", "internal/redistest"}},
-	{pkg: "cmd/parlor", code: []string{"internal/chatlog", "internal/config", "internal/credentials", "internal/load", "internal/server"}},
+	{pkg: "cmd/parlor", code: []string{"internal/chatlog", "internal/config", "internal/credentials", "internal/load", "internal/server", "internal/store"}, tests: []string{"internal/pgtest"}},
 	{pkg: "."},
 }
 

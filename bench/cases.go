@@ -54,7 +54,7 @@ func cases(ctx context.Context, args []string) error {
 		run         func(context.Context, *caseRunner) ([][]string, error)
 	}{
 		{"hot", "Quiet rooms (10 of 20 connections, 10 of 200; 2 messages/s in each) beside a loud one (5,000 connections, 50 messages/s)", hotRoom},
-		{"stalled", "One room of 2,000, 20 messages/s, of whom some stop reading", stalledReaders},
+		{"stalled", "One room of 1,000, 50 messages/s, of whom some stop reading", stalledReaders},
 		{"storm", "15,000 handshakes as fast as they come, beside 500 connections with 20 messages/s", connectStorm},
 		{"idle", "Connections that say nothing, in one process", manyIdle},
 		{"three", "50,000 connections over three processes", overThree},
@@ -164,7 +164,7 @@ func stalledReaders(ctx context.Context, c *caseRunner) ([][]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		plan := steady(1, 2000, 20, 100*time.Second)
+		plan := steady(1, 1000, 50, 100*time.Second)
 		plan.Size, plan.Stalled = 480, stalled
 		var before, after float64
 		dropped := ""
@@ -326,7 +326,7 @@ func overTLS(ctx context.Context, c *caseRunner) ([][]string, error) {
 	for _, over := range []string{"plain", "TLS"} {
 		var flags, env []string
 		if over == "TLS" {
-			flags, env = []string{"--tls-cert", cert, "--tls-key", key}, []string{"SSL_CERT_FILE=" + cert}
+			flags, env = []string{"--tls-cert", cert, "--tls-key", key}, []string{"SSL_CERT_FILE=" + cert, "AWS_CA_BUNDLE=" + cert}
 		}
 		memory, err := c.idleMemory(ctx, flags, env)
 		if err != nil {

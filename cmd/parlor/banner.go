@@ -54,6 +54,12 @@ func banner(c *config.Config, addr *net.TCPAddr, temporary bool) string {
 	p("  Health     %s/healthz, %s/readyz", api, api)
 	p("  Metrics    %s/metrics", api)
 	p("  Data       %s", data)
+	if c.DatabaseURL != "" {
+		p("  Database   %s", config.WithoutPassword(c.DatabaseURL))
+	}
+	if c.RedisURL != "" {
+		p("  Redis      %s", config.WithoutPassword(c.RedisURL))
+	}
 	if c.Credentials != "" {
 		p("  Keys       %s", c.Credentials)
 	}

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,7 +22,9 @@ import (
 type RedisConfig struct {
 	// URL is where Redis (7 or newer) or Valkey is: redis://[user:password@]host:port/db,
 	// rediss:// over TLS; with ?addr=host:port for each further node of a cluster, with
-	// ?master_set=NAME where host:port and addr are Sentinels.
+	// ?master_set=NAME where host:port and addr are Sentinels, whose own user, if any, is
+	// sentinel_user and sentinel_password. Over TLS, cacert=FILE is who may sign (else who
+	// the system trusts), cert=FILE and key=FILE are what this node shows.
 	URL string
 	// Node names this node among the others. It must be another one each time that the
 	// process starts.
@@ -52,11 +53,9 @@ type Redis struct {
 	config  RedisConfig
 	client  rueidis.Client
 	metrics *redisMetrics
-	clock   clock
+	clocks  clocks
 	offers  offers
 	links   *links
-
-	heard atomic.Int64 // when a link was last well, in nanoseconds since 1970; 0: never
 
 	mu     sync.Mutex
 	rooms  map[chat.ARN]*room
@@ -78,11 +77,11 @@ const (
 
 // NewRedis returns a broker. The server need not be there yet.
 func NewRedis(c RedisConfig) (*Redis, error) {
-	option, err := rueidis.ParseURL(c.URL)
+	option, err := parseURL(c.URL)
 	if err != nil {
-		return nil, errors.New("the URL of Redis is not one that is understood") // which may have a password in it
+		return nil, err
 	}
-	b := &Redis{config: c, metrics: newRedisMetrics(c.Metrics), rooms: map[chat.ARN]*room{}, byName: map[string]*room{}}
+	b := &Redis{config: c, metrics: newRedisMetrics(c.Metrics), clocks: clocks{all: map[string]*clock{}}, rooms: map[chat.ARN]*room{}, byName: map[string]*room{}}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.links = newLinks(b, option)
 	return b, nil
@@ -90,6 +89,11 @@ func NewRedis(c RedisConfig) (*Redis, error) {
 
 // errAway is the cause while there is no connection yet.
 var errAway = errors.New("Redis has not been reached yet")
+
+// errReplaced is the cause when the slot was given to another server meanwhile. What the
+// one before said may be forgotten: it may have been replaced while it was frozen, and not
+// know that yet.
+var errReplaced = errors.New("the slot of the room has moved to another server")
 
 // keys are a room's names in Redis. All have one hash tag.
 type keys struct{ state, log, channel string }
@@ -104,6 +108,7 @@ type answer struct {
 	how     string
 	at      chat.Position
 	entries []entry
+	whole   bool // entries are all that the caller lacks up to at
 }
 
 // call runs a script of a room. What it takes to call it again is the caller's.
@@ -112,16 +117,20 @@ func (b *Redis) call(ctx context.Context, script *rueidis.Lua, k []string, room 
 	if client == nil {
 		return answer{}, errAway
 	}
-	sent := time.Now()
-	list, err := script.Exec(ctx, client, k, args).ToArray()
-	if err != nil {
-		return answer{}, err
+	sent, server := time.Now(), b.links.addressOf(k[0])
+	result := script.Exec(ctx, client, k, args)
+	if b.links.addressOf(k[0]) != server {
+		return answer{}, errReplaced
 	}
-	return b.read(list, room, sent)
+	return b.read(result, room, b.clockOf(k[0]), sent)
 }
 
-// read reads a script's answer.
-func (b *Redis) read(list []rueidis.RedisMessage, room chat.ARN, sent time.Time) (a answer, err error) {
+// read reads a script's answer, which has the server's clock.
+func (b *Redis) read(result rueidis.RedisResult, room chat.ARN, clock *clock, sent time.Time) (a answer, err error) {
+	list, err := result.ToArray()
+	if err != nil {
+		return a, err
+	}
 	if len(list) < 4 {
 		return a, errWire
 	}
@@ -131,14 +140,14 @@ func (b *Redis) read(list []rueidis.RedisMessage, room chat.ARN, sent time.Time)
 		if err != nil {
 			return a, err
 		}
-		if head[i], err = strconv.ParseUint(text, 10, 64); err != nil {
+		if head[i], err = strconv.ParseUint(text, 10, 64); err != nil || head[i] > maxNumber {
 			return a, errWire
 		}
 	}
 	if a.how, err = list[0].ToString(); err != nil {
 		return a, err
 	}
-	b.clock.saw(int64(head[0]), sent, time.Now())
+	clock.saw(int64(head[0]), sent, time.Now())
 	a.at = chat.Position{Epoch: head[1], Number: head[2]}
 	for _, message := range list[4:] {
 		text, err := message.ToString()
@@ -205,17 +214,15 @@ func (b *Redis) publish(f offer, deadline time.Time, rate int, again bool) (answ
 		case err == nil:
 			b.apply(room, a)
 			return a, nil
-		case !transient(err):
-			return a, fmt.Errorf("publish by Redis: %w", err)
 		}
-		reached = reached || err != nil && !neverSent(err)
-		b.metrics.retries.Inc()
-		if ctx.Err() != nil || !reached && time.Now().After(deadline) {
+		reached = reached || !neverSent(err)
+		if !transient(err) || ctx.Err() != nil || !reached && time.Now().After(deadline) {
 			if reached {
 				return a, fmt.Errorf("%w: %w", chat.ErrUnknownOutcome, err)
 			}
 			return a, fmt.Errorf("publish by Redis: %w", err)
 		}
+		b.metrics.retries.Inc()
 		pause(ctx, try)
 	}
 }
@@ -228,9 +235,11 @@ func (b *Redis) tryPublish(ctx context.Context, room *room, f offer, deadline ti
 	if again {
 		flag = "1"
 	}
-	args := append(where(at, there), strconv.Itoa(maxLog), strconv.Itoa(logSlack), b.clock.at(deadline), strconv.Itoa(rate),
+	args := append(where(at, there), strconv.Itoa(maxLog), strconv.Itoa(logSlack), b.clockOf(f.keys.state).at(deadline), strconv.Itoa(rate),
 		f.id, flag, strconv.FormatUint(f.at.Epoch, 10), strconv.FormatUint(f.at.Number, 10), f.payload)
-	return b.call(ctx, publishScript, []string{f.keys.state, f.keys.log, f.keys.channel}, f.room, args...)
+	a, err := b.call(ctx, publishScript, []string{f.keys.state, f.keys.log, f.keys.channel}, f.room, args...)
+	a.whole = there && a.how == "published" // a refusal has no entries
+	return a, err
 }
 
 // pause waits before the next try: some ten milliseconds first, then a fifth of a second.
@@ -265,12 +274,13 @@ func transient(err error) bool {
 // neverSent reports whether an error says that the server did not carry out a call.
 func neverSent(err error) bool {
 	_, said := rueidis.IsRedisErr(err)
-	return said || errors.Is(err, errAway) || isDialError(err)
+	return said || err == errAway || err == errLate || isDialError(err)
 }
 
-// apply takes a script's answer about a room that may be subscribed.
+// apply takes a script's answer about a room that may be subscribed. From one that is not
+// whole nothing follows: what the room lacks is on its way by the link.
 func (b *Redis) apply(room *room, a answer) {
-	if room == nil {
+	if room == nil || !a.whole {
 		return
 	}
 	b.deliver(room, func() ([]*chat.Publication, bool) { return room.catchUp(a.at, a.entries) })
@@ -278,6 +288,13 @@ func (b *Redis) apply(room *room, a answer) {
 
 // deliver delivers what take says, and asks for what is then still missing.
 func (b *Redis) deliver(room *room, take func() ([]*chat.Publication, bool)) {
+	if b.show(room, take) {
+		b.catchUp(room)
+	}
+}
+
+// show delivers what take says, and reports whether something is then still missing.
+func (b *Redis) show(room *room, take func() ([]*chat.Publication, bool)) (behind bool) {
 	pubs, behind := take()
 	for _, pub := range pubs {
 		if pub.Kind == chat.PublishGap {
@@ -289,9 +306,7 @@ func (b *Redis) deliver(room *room, take func() ([]*chat.Publication, bool)) {
 		b.metrics.lost.Add(float64(lost))
 		b.config.Logger.Error("publications of a room are lost: the broker has forgotten them", "room", room.arn.String(), "publications", lost)
 	}
-	if behind {
-		b.catchUp(room)
-	}
+	return behind
 }
 
 // catchUp asks the broker for what this node lacks of a room, in a goroutine, unless
@@ -308,14 +323,15 @@ func (b *Redis) catchUp(room *room) {
 	b.own.Go(func() {
 		for try := 0; b.ctx.Err() == nil && b.wants(room); try++ {
 			a, err := b.look(b.ctx, room)
-			if err != nil {
-				pause(b.ctx, try)
-				continue
+			if err == nil {
+				b.metrics.catchUps.Inc()
+				room.catching.Store(false) // before: what comes from now on may ask again
+				behind := a.whole && b.show(room, func() ([]*chat.Publication, bool) { return room.catchUp(a.at, a.entries) })
+				if !behind || room.catching.Swap(true) {
+					return
+				}
 			}
-			b.metrics.catchUps.Inc()
-			room.catching.Store(false) // before: what comes from now on may ask again
-			b.apply(room, a)
-			return
+			pause(b.ctx, try) // also where the broker has forgotten what the link brought
 		}
 		room.catching.Store(false)
 	})
@@ -326,7 +342,9 @@ func (b *Redis) look(ctx context.Context, room *room) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTime)
 	defer cancel()
 	at, there := room.position()
-	return b.call(ctx, lookScript, []string{room.keys.state, room.keys.log}, room.arn, where(at, there)...)
+	a, err := b.call(ctx, lookScript, []string{room.keys.state, room.keys.log}, room.arn, where(at, there)...)
+	a.whole = there
+	return a, err
 }
 
 // Admit implements [chat.Broker].
@@ -427,6 +445,7 @@ func (b *Redis) unsubscribe(r *room) {
 	}
 	b.mu.Unlock()
 	if last {
+		r.end()
 		b.links.changed(r)
 	}
 }
@@ -493,6 +512,25 @@ func (b *Redis) Run(ctx context.Context) error {
 	b.own.Wait()
 	b.links.close()
 	return nil
+}
+
+// clocks are those of a cluster's servers, by address, or the one of the broker, by "".
+type clocks struct {
+	mu  sync.Mutex
+	all map[string]*clock
+}
+
+// clockOf is the clock of the server that a key leads to.
+func (b *Redis) clockOf(key string) *clock {
+	address := b.links.addressOf(key)
+	b.clocks.mu.Lock()
+	defer b.clocks.mu.Unlock()
+	c := b.clocks.all[address]
+	if c == nil {
+		c = &clock{}
+		b.clocks.all[address] = c
+	}
+	return c
 }
 
 // clock is the broker's, as far as this node knows: what it said last on the way that

@@ -2,8 +2,10 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,13 +17,21 @@ import (
 	"parlor/internal/redistest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// A cluster's client that was closed may sleep on for up to a second before it sees that.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"))
+}
 
 // open returns a broker over a server, running until the test ends.
 func open(t testing.TB, url, node string, deliver func(*chat.Publication)) *Redis {
 	t.Helper()
+	return openHearing(t, url, node, deliver, func(bool) {})
+}
+
+func openHearing(t testing.TB, url, node string, deliver func(*chat.Publication), hears func(bool)) *Redis {
+	t.Helper()
 	b, err := NewRedis(RedisConfig{
-		URL: url, Node: node, Deliver: deliver, Hears: func(bool) {},
+		URL: url, Node: node, Deliver: deliver, Hears: hears,
 		Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
@@ -47,4 +57,36 @@ func TestRedis(t *testing.T) {
 	brokertest.Run(t, func(t *testing.T, deliver func(*chat.Publication)) chat.Broker {
 		return open(t, server.URL(), t.Name(), deliver)
 	})
+}
+
+// TestComeAndGo: a room that is left and entered again at once costs the link nothing. Its
+// last Sunsubscribe is then confirmed while somebody is there.
+func TestComeAndGo(t *testing.T) {
+	var losses atomic.Int32
+	b := openHearing(t, redistest.Start(t).URL(), "a", func(*chat.Publication) {}, func(does bool) {
+		if !does && t.Context().Err() == nil {
+			losses.Add(1)
+		}
+	})
+	losses.Store(0) // it did not hear before it did
+	var all sync.WaitGroup
+	for i := range 8 {
+		arn := chat.ARN{Scope: chat.Scope{Region: "us-west-2", Account: "123456789012"}, Kind: chat.KindRoom, ID: fmt.Sprintf("room%08d", i)}
+		all.Go(func() {
+			for range 200 {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				_, leave, err := b.Subscribe(ctx, arn)
+				cancel()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				leave()
+			}
+		})
+	}
+	all.Wait()
+	if n := losses.Load(); n > 0 {
+		t.Errorf("the link was lost %d times", n)
+	}
 }

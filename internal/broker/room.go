@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +31,7 @@ type room struct {
 
 	mu     sync.Mutex
 	live   bool          // at is known
+	over   bool          // nobody is subscribed any more: nothing is delivered
 	at     chat.Position // of what was delivered last
 	early  []entry       // what came before its turn
 	recent []string      // Ids of what was delivered, a circle
@@ -55,6 +58,9 @@ func (r *room) goLive(at chat.Position) (deliver []*chat.Publication, behind boo
 		r.live, r.at = true, at
 		close(r.ready)
 	}
+	if r.over {
+		return nil, false
+	}
 	return r.takeEarly(nil)
 }
 
@@ -63,22 +69,41 @@ func (r *room) goLive(at chat.Position) (deliver []*chat.Publication, behind boo
 func (r *room) take(entries []entry) (deliver []*chat.Publication, behind bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.over {
+		return nil, false
+	}
 	for _, e := range entries {
 		deliver = r.one(deliver, e)
 	}
 	return r.takeEarly(deliver)
 }
 
-// catchUp takes an answer about what this node lacks. What is not in it is lost: there
-// is nobody else to ask.
+// end has the room deliver nothing more: what is still to come is for the one after it, if
+// there is one, which began at another position.
+func (r *room) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over, r.early = true, nil
+}
+
+// catchUp takes an answer about what this node lacks, up to a position. What is neither in
+// it nor was brought by the link is lost: there is nobody else to ask.
 func (r *room) catchUp(at chat.Position, entries []entry) (deliver []*chat.Publication, behind bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.live {
-		return nil, false // it will be, from a later position on
+	if !r.live || r.over {
+		return nil, false // it will be live from a later position on
+	}
+	if len(r.early) > 0 {
+		entries = append(slices.Clip(entries), r.early...)
+		r.early = nil
+		slices.SortStableFunc(entries, func(a, b entry) int { return byPosition(a.at, b.at) })
 	}
 	for _, e := range entries {
-		if r.after(e.at) && !r.follows(e.at) {
+		if byPosition(e.at, at) > 0 && r.after(at) {
+			deliver = r.gap(deliver, at)
+		}
+		if byPosition(e.at, at) <= 0 && r.after(e.at) && !r.follows(e.at) {
 			deliver = r.gap(deliver, chat.Position{Epoch: e.at.Epoch, Number: e.at.Number - 1})
 		}
 		deliver = r.one(deliver, e)
@@ -89,15 +114,23 @@ func (r *room) catchUp(at chat.Position, entries []entry) (deliver []*chat.Publi
 	return r.takeEarly(deliver)
 }
 
+// byPosition orders positions.
+func byPosition(a, b chat.Position) int {
+	return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), cmp.Compare(a.Number, b.Number))
+}
+
 // after reports whether a position is after that of what was delivered last.
 func (r *room) after(at chat.Position) bool {
-	return at.Epoch > r.at.Epoch || at.Epoch == r.at.Epoch && at.Number > r.at.Number
+	return byPosition(at, r.at) > 0
 }
 
 // follows reports whether nothing can be between. The end of an epoch is not known to
-// who was not told.
+// who was not told, and there may have been one before that nothing else is known of.
 func (r *room) follows(at chat.Position) bool {
-	return at.Number == r.at.Number+1 && at.Epoch == r.at.Epoch || at.Number == 1 && r.at.Epoch == 0
+	if r.at.Epoch == 0 {
+		return at.Number == 1 && !slices.ContainsFunc(r.early, func(e entry) bool { return e.at.Epoch < at.Epoch })
+	}
+	return at.Number == r.at.Number+1 && at.Epoch == r.at.Epoch
 }
 
 // one takes an entry: it is delivered, held back, or was here before.
@@ -126,8 +159,9 @@ func (r *room) gap(deliver []*chat.Publication, at chat.Position) []*chat.Public
 	} else {
 		r.lost += at.Number
 	}
+	deliver = append(deliver, &chat.Publication{Room: r.arn, Kind: chat.PublishGap, After: r.at, Position: at})
 	r.at = at
-	return append(deliver, &chat.Publication{Room: r.arn, Kind: chat.PublishGap, Position: at})
+	return deliver
 }
 
 // takeEarly takes of what was held back what has its turn.
@@ -189,18 +223,22 @@ type offer struct {
 	published time.Time
 }
 
-// offers are the publications of the last offerTime.
+// offers are the publications of the last offersKept.
 type offers struct {
 	mu    sync.Mutex
 	queue []offer
 	first int // those before are over
 	bytes int
+	from  time.Time // those from then on are kept; zero: those of the last offersKept are
 }
 
 const (
 	// offerTime is how far back a node offers again what it published, when the broker
 	// has been away.
 	offerTime = 5 * time.Second
+	// offersKept is how long a publication may be offered again: as far back, from when
+	// at the latest it is noticed that the broker was away.
+	offersKept = offerTime + linkCheck + tryTime
 	// maxOffers bounds their memory, in bytes.
 	maxOffers = 32 << 20
 )
@@ -208,7 +246,7 @@ const (
 func (o *offers) add(f offer) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for o.first < len(o.queue) && (f.published.Sub(o.queue[o.first].published) > offerTime || o.bytes > maxOffers) {
+	for o.first < len(o.queue) && (o.over(o.queue[o.first], f.published) || o.bytes > maxOffers) {
 		o.bytes -= len(o.queue[o.first].payload)
 		o.queue[o.first] = offer{}
 		o.first++
@@ -222,10 +260,27 @@ func (o *offers) add(f offer) {
 	o.bytes += len(f.payload)
 }
 
-// since returns those that were published after a moment.
+// over reports whether an offer need not be kept.
+func (o *offers) over(f offer, now time.Time) bool {
+	if !o.from.IsZero() {
+		return f.published.Before(o.from)
+	}
+	return now.Sub(f.published) > offersKept
+}
+
+// hold keeps what was published from a moment on until it is asked for: of a cluster, some
+// servers may be away for long while others take more.
+func (o *offers) hold(from time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.from = from
+}
+
+// since returns those that were published after a moment, and holds none any more.
 func (o *offers) since(moment time.Time) []offer {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.from = time.Time{}
 	var found []offer
 	for _, f := range o.queue[o.first:] {
 		if f.published.After(moment) {

@@ -3,7 +3,6 @@ package broker
 import (
 	"encoding/binary"
 	"errors"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +21,11 @@ import (
 // id, reason and subject (each a uvarint and as many bytes), and then the frame.
 // A later version must read what this one writes: testdata/v0/wire.
 
-const wireVersion = "1"
+const (
+	wireVersion = "1"
+	// maxNumber is the highest number that Lua counts exactly.
+	maxNumber = 1<<53 - 1
+)
 
 // entry is one publication of a room's log, as it is on the wire.
 type entry struct {
@@ -117,7 +120,7 @@ func parseHead(text string) (e entry, id, rest string, err error) {
 	var err1, err2 error
 	e.at.Epoch, err1 = strconv.ParseUint(epoch, 10, 64)
 	e.at.Number, err2 = strconv.ParseUint(number, 10, 64)
-	if err1 != nil || err2 != nil || e.at.Epoch > math.MaxInt64 || e.at.Number == 0 || e.at.Number > math.MaxInt64 {
+	if err1 != nil || err2 != nil || e.at.Epoch > maxNumber || e.at.Number == 0 || e.at.Number > maxNumber {
 		return entry{}, "", "", errWire
 	}
 	e.again = again == "1"

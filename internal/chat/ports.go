@@ -70,6 +70,8 @@ type Store interface {
 type NodeBeat struct {
 	ID   string
 	Well bool // its link to the broker works
+	// Alone says that it has no broker that others could share.
+	Alone bool
 	// Seen is when the node was heard of, by the clock of who asks: its age by the
 	// database's clock before the present. So nodes' clocks may differ.
 	Seen time.Time
@@ -190,8 +192,9 @@ const (
 	PublishLogsChanged
 	// PublishNothing has a number and is nothing: it was shown before.
 	PublishNothing
-	// PublishGap is the broker's alone: what comes up to its Position and was not
-	// delivered is lost. The log goes on after it.
+	// PublishGap is the broker's alone: what comes after its After, up to its Position,
+	// is lost. The log goes on after it. What comes up to After is not lost, though it
+	// may come later. A new epoch begins with a gap, unless none was before.
 	PublishGap
 )
 
@@ -211,4 +214,5 @@ type Publication struct {
 	Reason   string    // PublishDisconnect: the reason given, may be empty
 	Subject  ARN       // PublishLogsChanged: what changed
 	Position Position
+	After    Position // PublishGap: of the publication before, which may not be here yet
 }

@@ -64,23 +64,56 @@ type rateKey struct {
 	what  string
 }
 
-// loan is what is left of a slice of a rate.
+// loan is what is left of a slice of a rate. It is owned by limits.mu.
 type loan struct {
-	asking sync.Mutex // held while the broker is asked, before limits.mu
-
-	// Owned by limits.mu.
-	left  int
-	until time.Time
+	asking *question // nil: nobody asks
+	left   int
+	until  time.Time
 }
 
-// share is this node's part of a quota of connections.
+// share is this node's part of a quota of connections. It is owned by limits.mu.
 type share struct {
-	asking sync.Mutex // held while the broker is asked, before limits.mu
-
-	// Owned by limits.mu.
+	asking         *question // nil: nobody asks
 	used, reserved int
 	pins           int // those who look at it
 }
+
+// question is put to the broker by one for all who wait for the answer: while the broker
+// is away they fail together, and not each after the other. It is not taken back when who
+// put it goes away; the broker bounds how long it takes.
+type question struct {
+	answered chan struct{}
+	none     bool  // then there was nothing left
+	err      error // or nobody answered
+}
+
+// wait waits for the answer to somebody else's question.
+func (q *question) wait(ctx context.Context) error {
+	select {
+	case <-q.answered:
+		return q.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// ask puts a question, with nobody else asking the same (*slot, owned by l.mu, which is
+// held when ask is called and not when it returns).
+func (l *limits) ask(slot **question, put func() (none bool, err error)) (none bool, err error) {
+	q := &question{answered: make(chan struct{}), err: errUnanswered}
+	*slot = q
+	l.mu.Unlock()
+	defer func() { // also where the broker panics
+		l.mu.Lock()
+		*slot = nil
+		l.mu.Unlock()
+		close(q.answered)
+	}()
+	q.none, q.err = put()
+	return q.none, q.err
+}
+
+var errUnanswered = errors.New("the broker gave no answer")
 
 const (
 	// loanLife is how long what was borrowed may be used.
@@ -98,35 +131,49 @@ func (l *limits) take(ctx context.Context, scope Scope, what string, perSecond i
 	if perSecond == 0 {
 		return nil
 	}
-	loan := l.loan(rateKey{scope, what})
-	if l.use(loan) {
-		return nil
+	for {
+		l.mu.Lock()
+		loan := l.loan(rateKey{scope, what})
+		if loan.use() {
+			l.mu.Unlock()
+			return nil
+		}
+		var none bool
+		var err error
+		if other := loan.asking; other != nil {
+			l.mu.Unlock()
+			err = other.wait(ctx)
+			none = err == nil && other.none
+		} else {
+			var took bool
+			none, err = l.ask(&loan.asking, func() (bool, error) {
+				asked := time.Now()
+				n, err := l.broker.Borrow(context.WithoutCancel(ctx), scope, what, perSecond, max(1, perSecond/loansPerSecond))
+				if took = n > 0; took {
+					l.mu.Lock()
+					defer l.mu.Unlock()
+					loan.left, loan.until = n-1, asked.Add(loanLife)
+				}
+				return n == 0, err
+			})
+			if took && err == nil {
+				return nil
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("ask for %s of %s: %w", what, scope.Account, err)
+		}
+		if none {
+			return RateLimitExceeded(about, perSecond)
+		}
 	}
-	loan.asking.Lock()
-	defer loan.asking.Unlock()
-	if l.use(loan) { // somebody else asked meanwhile
-		return nil
-	}
-	asked := time.Now()
-	n, err := l.broker.Borrow(ctx, scope, what, perSecond, max(1, perSecond/loansPerSecond))
-	if err != nil {
-		return fmt.Errorf("ask for %s of %s: %w", what, scope.Account, err)
-	}
-	if n == 0 {
-		return RateLimitExceeded(about, perSecond)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	loan.left, loan.until = n-1, asked.Add(loanLife)
-	return nil
 }
 
+// loan returns a loan, which l.mu keeps.
 func (l *limits) loan(key rateKey) *loan {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if now := time.Now(); now.Sub(l.swept) > time.Second {
 		l.swept = now
-		maps.DeleteFunc(l.rates, func(_ rateKey, l *loan) bool { return l.until.Before(now) })
+		maps.DeleteFunc(l.rates, func(_ rateKey, l *loan) bool { return l.asking == nil && l.until.Before(now) })
 	}
 	found := l.rates[key]
 	if found == nil {
@@ -137,13 +184,11 @@ func (l *limits) loan(key rateKey) *loan {
 }
 
 // use takes one of a loan, if there is one.
-func (l *limits) use(loan *loan) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if loan.left == 0 || time.Now().After(loan.until) {
+func (l *loan) use() bool {
+	if l.left == 0 || time.Now().After(l.until) {
 		return false
 	}
-	loan.left--
+	l.left--
 	return true
 }
 
@@ -169,9 +214,9 @@ func (l *limits) refused(room ARN) {
 	if l.quotas.SendMessage == 0 {
 		return
 	}
-	loan := l.loan(rateKey{room.Scope, messages})
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	loan := l.loan(rateKey{room.Scope, messages})
 	if now := time.Now(); loan.until.Before(now) {
 		loan.left, loan.until = 0, now.Add(time.Second) // as long as a bucket takes to fill
 	}
@@ -195,36 +240,44 @@ func (l *limits) connect(ctx context.Context, scope Scope) error {
 	}
 	s := l.share(scope)
 	defer l.unpin(s)
-	if l.seat(s) {
-		return nil
+	for {
+		l.mu.Lock()
+		if s.seat() {
+			l.mu.Unlock()
+			return nil
+		}
+		var none bool
+		var err error
+		if other := s.asking; other != nil {
+			l.mu.Unlock()
+			err = other.wait(ctx)
+			none = err == nil && other.none
+		} else {
+			none, err = l.reserve(context.WithoutCancel(ctx), scope, s, l.slice())
+		}
+		if err != nil {
+			return fmt.Errorf("ask for connections of %s: %w", scope.Account, err)
+		}
+		if none {
+			return &Error{Code: TooManyRequests, Message: "The quota of concurrent connections is exceeded.", Limit: l.quotas.Connections}
+		}
 	}
-	s.asking.Lock()
-	defer s.asking.Unlock()
-	if l.seat(s) {
-		return nil
-	}
-	if err := l.reserve(ctx, scope, s); err != nil {
-		return err
-	}
-	if !l.seat(s) {
-		return &Error{Code: TooManyRequests, Message: "The quota of concurrent connections is exceeded.", Limit: l.quotas.Connections}
-	}
-	return nil
 }
 
-// reserve asks for as many connections as there are and a slice. s.asking is held.
-func (l *limits) reserve(ctx context.Context, scope Scope, s *share) error {
-	l.mu.Lock()
-	n := s.used + l.slice()
-	l.mu.Unlock()
-	got, err := l.broker.Reserve(ctx, scope, n, l.quotas.Connections)
-	if err != nil {
-		return fmt.Errorf("ask for connections of %s: %w", scope.Account, err)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s.reserved = got
-	return nil
+// reserve asks for as many connections as there are and some more, and reports whether
+// there is none for another. l.mu is held when it is called, not when it returns.
+func (l *limits) reserve(ctx context.Context, scope Scope, s *share, more int) (none bool, err error) {
+	n := s.used + more
+	s.reserved = min(s.reserved, n) // what is given up is not used meanwhile
+	return l.ask(&s.asking, func() (bool, error) {
+		got, err := l.broker.Reserve(ctx, scope, n, l.quotas.Connections)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if err == nil {
+			s.reserved = got
+		}
+		return s.used >= s.reserved, err
+	})
 }
 
 // share returns the share of a scope, which stays until unpin.
@@ -246,9 +299,8 @@ func (l *limits) unpin(s *share) {
 	s.pins--
 }
 
-func (l *limits) seat(s *share) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// seat takes a connection of a share, if there is one.
+func (s *share) seat() bool {
 	if s.used >= s.reserved {
 		return false
 	}
@@ -275,24 +327,32 @@ func (s *Service) Renew(ctx context.Context) error {
 	l.mu.Unlock()
 	var errs []error
 	for scope, s := range shares {
-		s.asking.Lock()
 		errs = append(errs, l.renew(ctx, scope, s))
-		s.asking.Unlock()
 	}
 	return errors.Join(errs...)
 }
 
-// renew renews one share, and forgets one that is not used. s.asking is held.
+// renew renews one share, and forgets one that is not used. One that somebody asks about
+// is renewed by that.
 func (l *limits) renew(ctx context.Context, scope Scope, s *share) error {
 	l.mu.Lock()
-	unused := s.used+s.pins == 0
-	if unused {
+	if s.asking != nil {
+		l.mu.Unlock()
+		return nil
+	}
+	if s.used+s.pins > 0 {
+		_, err := l.reserve(ctx, scope, s, l.slice()-1) // of a small quota nothing is kept back
+		return err
+	}
+	s.reserved = 0
+	_, err := l.ask(&s.asking, func() (bool, error) {
+		_, err := l.broker.Reserve(ctx, scope, 0, l.quotas.Connections)
+		return false, err
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.used+s.pins == 0 {
 		delete(l.connections, scope)
 	}
-	l.mu.Unlock()
-	if !unused {
-		return l.reserve(ctx, scope, s)
-	}
-	_, err := l.broker.Reserve(ctx, scope, 0, l.quotas.Connections)
 	return err
 }

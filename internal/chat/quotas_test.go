@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -294,6 +295,78 @@ func TestFailedAdmissionsCostNoConnection(t *testing.T) {
 	}
 }
 
+// shareBroker is a broker by which nodes share a quota of connections.
+type shareBroker struct {
+	*memoryBroker
+
+	node   string
+	shares map[string]int // of all nodes
+	asked  func()         // called while it is asked
+}
+
+func (b *shareBroker) Reserve(_ context.Context, _ Scope, n, quota int) (int, error) {
+	b.asked()
+	for node, share := range b.shares {
+		if node != b.node {
+			quota -= share
+		}
+	}
+	b.shares[b.node] = max(0, min(n, quota))
+	return b.shares[b.node], nil
+}
+
+// TestSmallConnectionQuotaIsExact: a node keeps back nothing of a small quota that it does
+// not use, so that another can have it; and what it gives back it does not use meanwhile.
+func TestSmallConnectionQuotaIsExact(t *testing.T) {
+	const quota = 5
+	shares := map[string]int{}
+	node := func(name string) (*Service, *shareBroker) {
+		b := &shareBroker{memoryBroker: newWorld().broker, node: name, shares: shares, asked: func() {}}
+		return &Service{limits: newLimits(Quotas{Connections: quota}, b)}, b
+	}
+	a, atA := node("a")
+	b, _ := node("b")
+	connect := func(s *Service) bool { return s.limits.connect(t.Context(), testScope) == nil }
+	renew := func() {
+		t.Helper()
+		if err := errors.Join(a.Renew(t.Context()), b.Renew(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range quota {
+		if !connect(a) {
+			t.Fatalf("connection %d is refused", i)
+		}
+	}
+	a.limits.disconnect(testScope)
+	renew()
+	if !connect(b) {
+		t.Error("the place of a connection that ended is not free at another node")
+	}
+	if connect(a) || connect(b) {
+		t.Error("got one too many")
+	}
+	for range 3 {
+		a.limits.disconnect(testScope)
+	}
+	// Others come while the share is made smaller: they have to ask for a place of their own.
+	atA.asked = func() {
+		atA.asked = func() {}
+		if a.limits.seat(a.limits.share(testScope)) {
+			t.Error("a place was taken while it was given back")
+		}
+	}
+	renew()
+	for range 3 {
+		if !connect(b) {
+			t.Error("what is left is not free at another node")
+		}
+	}
+	if connect(a) || connect(b) {
+		t.Error("got one too many")
+	}
+}
+
 func TestNoQuotasLimitNothing(t *testing.T) {
 	w := newWorld()
 	room := w.room(t, RoomSpec{}).ARN
@@ -308,4 +381,80 @@ func TestNoQuotasLimitNothing(t *testing.T) {
 	if got := len(w.service.limits.rates); got != 0 {
 		t.Errorf("rates remembered: got %d, want 0", got)
 	}
+}
+
+// silentBroker does not answer for a while, and then says that it cannot.
+type silentBroker struct {
+	Broker
+	share int // what Reserve was last asked for
+	while func()
+}
+
+const silence = 5 * time.Second
+
+func (b *silentBroker) Borrow(context.Context, Scope, string, int, int) (int, error) {
+	time.Sleep(silence)
+	return 0, errors.New("the broker is away")
+}
+
+func (b *silentBroker) Reserve(ctx context.Context, _ Scope, n, quota int) (int, error) {
+	b.share = n
+	if b.while != nil {
+		b.while()
+		return min(n, quota), nil
+	}
+	return b.Borrow(ctx, Scope{}, "", 0, 0)
+}
+
+// While the broker is away requests fail together, and not each after the other.
+func TestQuotasOfABrokerThatIsAway(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		broker := &silentBroker{Broker: w.broker}
+		l := newLimits(Quotas{Connections: 10}, broker)
+		for name, ask := range map[string]func() error{
+			"rates":       func() error { return l.take(t.Context(), testScope, "things", 10, ARN{}) },
+			"connections": func() error { return l.connect(t.Context(), testScope) },
+		} {
+			begun := time.Now()
+			var all sync.WaitGroup
+			for range 20 {
+				all.Go(func() {
+					if ask() == nil {
+						t.Errorf("%s: got nil, want an error", name)
+					}
+				})
+			}
+			all.Wait()
+			if got := time.Since(begun); got > silence {
+				t.Errorf("%s: all have failed after %v, want %v", name, got, silence)
+			}
+		}
+	})
+}
+
+// What a node gives up of its share it does not use any more, also before the broker has
+// said so.
+func TestGivenUpConnectionsAreNotUsed(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		broker := &silentBroker{Broker: w.broker, while: func() {}}
+		l := newLimits(Quotas{Connections: 10_000}, broker)
+		w.service.limits = l
+		if err := l.connect(t.Context(), testScope); err != nil {
+			t.Fatal(err)
+		}
+		s := l.connections[testScope]
+		s.reserved = 100
+		broker.while = func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			for s.seat() {
+			}
+			if s.used > broker.share {
+				t.Errorf("in use: got %d, want %d at most", s.used, broker.share)
+			}
+		}
+		if err := w.service.Renew(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

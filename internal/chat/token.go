@@ -64,8 +64,9 @@ const (
 	clockSlack = time.Hour
 	// keyLife is how long a key is kept: it opens tokens sealed in its last moment.
 	keyLife = keyRotation + MaxSessionDuration + clockSlack
-	// reloadEvery bounds how often an unknown key id may send us to the store.
-	reloadEvery = time.Second
+	// reloadEvery bounds how often unknown key ids may send us to the store. Their tokens
+	// wait so long: another node may have made the key a moment ago.
+	reloadEvery = 250 * time.Millisecond
 )
 
 // errToken is all that is ever said of a token that does not open.
@@ -83,8 +84,9 @@ type Sealer struct {
 
 	ring atomic.Pointer[keyRing]
 
-	mu       sync.Mutex // held while the ring is replaced, across store calls: it guards nothing else
+	mu       sync.Mutex // held while the ring is replaced, across store calls
 	reloaded time.Time  // when an unknown key id last made us reload; under mu
+	failed   error      // what came of that; under mu
 }
 
 type keyRing struct {
@@ -203,17 +205,45 @@ func (s *Sealer) openingKey(ctx context.Context, id uint32) (sealingKey, error) 
 			return key, nil
 		}
 	}
+	begun := time.Now()
+	for {
+		key, due, err := s.lookAgain(ctx, id, begun)
+		if due == 0 || err != nil {
+			return key, err
+		}
+		timer := time.NewTimer(due)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return sealingKey{}, ctx.Err()
+		case <-timer.C:
+		}
+	}
+}
+
+// lookAgain looks for a key that was not known at begun. What it says holds if due is 0;
+// else it is to be called again after that time.
+func (s *Sealer) lookAgain(ctx context.Context, id uint32, begun time.Time) (key sealingKey, due time.Duration, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ring := s.ring.Load()
-	if ring == nil || time.Since(s.reloaded) >= reloadEvery {
-		s.reloaded = time.Now()
-		var err error
-		if ring, err = s.reload(ctx); err != nil {
-			return sealingKey{}, err
+	switch {
+	case ring != nil && ring.keys[id].aead != nil:
+		return ring.keys[id], 0, nil
+	case s.reloaded.After(begun): // with or without others that waited
+		if s.failed != nil {
+			return key, 0, s.failed
 		}
+		return ring.keys[id], 0, nil
+	case !s.reloaded.IsZero() && time.Since(s.reloaded) < reloadEvery:
+		return key, reloadEvery - time.Since(s.reloaded), nil
 	}
-	return ring.keys[id], nil
+	ring, s.failed = s.reload(context.WithoutCancel(ctx)) // for all who wait
+	s.reloaded = time.Now()
+	if s.failed != nil {
+		return key, 0, s.failed
+	}
+	return ring.keys[id], 0, nil
 }
 
 // reload reads the ring from the store. s.mu is held.

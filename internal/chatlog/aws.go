@@ -25,14 +25,16 @@ type clients struct {
 	mu     sync.Mutex
 	loaded bool
 	config aws.Config
-	err    error
 }
 
 func (c *clients) in(region string) (aws.Config, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.loaded {
-		c.config, c.err = config.LoadDefaultConfig(context.Background())
+		var err error
+		if c.config, err = config.LoadDefaultConfig(context.Background()); err != nil {
+			return aws.Config{}, fmt.Errorf("read the AWS configuration: %w", err) // perhaps it is mended the next time
+		}
 		c.loaded = true
 		// A client that may still be built is built for each client of a service anew,
 		// with connections of its own.
@@ -42,9 +44,6 @@ func (c *clients) in(region string) (aws.Config, error) {
 			c.config.HTTPClient = awshttp.NewBuildableClient().Freeze()
 		}
 		c.config.HTTPClient = plainBodies{c.config.HTTPClient}
-	}
-	if c.err != nil {
-		return aws.Config{}, fmt.Errorf("read the AWS configuration: %w", c.err)
 	}
 	cfg := c.config.Copy()
 	cfg.Region = region

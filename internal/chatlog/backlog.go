@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -21,31 +22,39 @@ type Backlog struct {
 	Records       int       `json:"records"`
 	Bytes         int64     `json:"bytes"` // on disk, with what waits to be removed
 	Oldest        time.Time `json:"oldest,omitzero"`
+	Adopted       bool      `json:"adopted,omitempty"` // from a node that never returns
+
+	// Segments that this version cannot read, which are kept and not shipped.
+	Unread      int   `json:"unreadSegments,omitempty"`
+	UnreadBytes int64 `json:"unreadBytes,omitempty"`
 }
 
-// Backlogs reads what waits in the spools of a directory, the fullest first. It only reads, and may be
-// called while a server writes there.
+// Backlogs reads what waits in the spools of a directory, and in those that were adopted beside it, the
+// fullest first. It only reads, and may be called while a server writes there.
 func Backlogs(dir string) ([]Backlog, error) {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
 	var all []Backlog
-	for _, e := range entries {
-		if !e.IsDir() {
-			continue
-		}
-		b, err := backlog(filepath.Join(dir, e.Name()))
-		if errors.Is(err, fs.ErrNotExist) { // just made, or just shipped
+	for _, place := range []string{dir, adoptedDir(dir)} {
+		entries, err := os.ReadDir(place)
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, b)
+		for _, e := range entries {
+			if !e.IsDir() || strings.HasPrefix(e.Name(), unfinished) {
+				continue
+			}
+			b, err := backlog(filepath.Join(place, e.Name()))
+			if errors.Is(err, fs.ErrNotExist) { // just made, or just shipped
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			b.Adopted = place != dir
+			all = append(all, b)
+		}
 	}
 	slices.SortFunc(all, func(a, b Backlog) int {
 		return cmp.Or(cmp.Compare(b.Records, a.Records), cmp.Compare(a.Spool, b.Spool))
@@ -59,6 +68,7 @@ func backlog(dir string) (Backlog, error) {
 		return Backlog{}, err
 	}
 	b := Backlog{Spool: dir, Configuration: to.Configuration, Kind: string(to.Kind), Name: to.Name}
+	b.Unread, b.UnreadBytes = unreadOf(dir)
 	at, _, _ := readCursor(dir) // a damaged one is none, as it is for the server
 	segments, err := segmentsOf(dir)
 	if err != nil || len(segments) == 0 {

@@ -26,6 +26,7 @@ const (
 	maxEventBytes = 1 << 20 // of a call, each event counting eventOverhead more
 	eventOverhead = 26
 	maxEventSpan  = 24 * time.Hour
+	tooNew        = time.Hour // ahead; half of what is taken
 )
 
 func (g *logGroup) put(ctx context.Context, records []*record) (rest []*record, err error) {
@@ -36,13 +37,13 @@ func (g *logGroup) put(ctx context.Context, records []*record) (rest []*record, 
 	var refused atomic.Int64
 	rest, err = putParts(records, byRoomAlone(records), func(room []*record) ([]*record, error) {
 		for len(room) > 0 {
-			batch := eventBatch(room)
-			n, err := g.putEvents(ctx, client, batch)
+			events := eventBatch(room, time.Now())
+			n, err := g.putEvents(ctx, client, room[0].room, events)
 			refused.Add(int64(n))
 			if err != nil {
 				return room, err // the rest of the room waits for these
 			}
-			room = room[len(batch):]
+			room = room[len(events):]
 		}
 		return nil, nil
 	})
@@ -68,28 +69,34 @@ func byRoomAlone(records []*record) [][]*record {
 	return rooms
 }
 
-// eventBatch is as many records as one call takes.
-func eventBatch(records []*record) []*record {
-	bytes := 0
+// eventBatch is as many records as one call takes. Times must ascend; numbers win over
+// them. A time that is tooNew is that of a clock that was ahead: it is taken for now, since
+// it is refused from two hours on, with all that is behind it in the call.
+func eventBatch(records []*record, now time.Time) []types.InputLogEvent {
+	events := make([]types.InputLogEvent, 0, min(len(records), maxEvents))
+	bytes, first, last := 0, int64(0), int64(0)
 	for i, r := range records {
-		bytes += len(r.line()) + eventOverhead
-		if i == maxEvents || i > 0 && bytes > maxEventBytes || r.time().Sub(records[0].time()) >= maxEventSpan {
-			return records[:i]
+		line := r.line()
+		bytes += len(line) + eventOverhead
+		at := r.time()
+		if at.Sub(now) > tooNew {
+			at = now
 		}
+		last = max(last, at.UnixMilli())
+		if i == 0 {
+			first = last
+		}
+		if i == maxEvents || i > 0 && bytes > maxEventBytes || last-first >= maxEventSpan.Milliseconds() {
+			break
+		}
+		events = append(events, types.InputLogEvent{Message: aws.String(string(line)), Timestamp: aws.Int64(last)})
 	}
-	return records
+	return events
 }
 
 // putEvents puts one batch, and reports how many events were refused for their age.
-func (g *logGroup) putEvents(ctx context.Context, client *cloudwatchlogs.Client, records []*record) (refused int, err error) {
-	// Times must ascend; numbers win over them.
-	events := make([]types.InputLogEvent, len(records))
-	last := int64(0)
-	for i, r := range records {
-		last = max(last, r.accepted/int64(time.Millisecond))
-		events[i] = types.InputLogEvent{Message: aws.String(string(r.line())), Timestamp: aws.Int64(last)}
-	}
-	stream := "aws/IVSChatLogs/1.0/room_" + records[0].room
+func (g *logGroup) putEvents(ctx context.Context, client *cloudwatchlogs.Client, room string, events []types.InputLogEvent) (refused int, err error) {
+	stream := "aws/IVSChatLogs/1.0/room_" + room
 	in := &cloudwatchlogs.PutLogEventsInput{LogGroupName: &g.to.Name, LogStreamName: &stream, LogEvents: events}
 	out, err := client.PutLogEvents(ctx, in)
 	var notFound *types.ResourceNotFoundException

@@ -3,6 +3,8 @@ package chatlog
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -50,12 +52,19 @@ func (d *directory) put(_ context.Context, records []*record) (rest []*record, e
 	}
 }
 
+const maxFileName = 255 - len(".log")
+
 // fileName makes a destination's name one of a single file, and another name another.
 func fileName(name string) string {
 	if name == "." || name == ".." {
 		return "%2E" + name[1:]
 	}
-	return url.PathEscape(name)
+	escaped := url.PathEscape(name)
+	if len(escaped) > maxFileName { // those of log groups have up to 512 characters
+		sum := sha256.Sum256([]byte(name))
+		escaped = escaped[:maxFileName-17] + "~" + hex.EncodeToString(sum[:8])
+	}
+	return escaped
 }
 
 func writeObject(name string, object []byte) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"time"
 
 	"parlor/internal/chat"
 )
@@ -236,6 +237,49 @@ func earlier(a, b place) place {
 		return b
 	}
 	return a
+}
+
+// left counts what is not at the destination, until a time; all reports whether it came to
+// the end.
+func (q *queue) left(until time.Time) (n int, all bool) {
+	n = len(q.ready)
+	for _, room := range q.rooms {
+		n += len(room.done)
+		for _, r := range room.intended {
+			if r.marked == 0 {
+				n++
+			}
+		}
+	}
+	open := map[uint64]bool{} // of the process that is read
+	for intent := range q.open {
+		open[intent] = true
+	}
+	in, end, process := reader{dir: q.in.dir, at: q.in.at}, q.spool.end(), q.process
+	defer in.close()
+	for i := 0; ; i++ {
+		if i%1024 == 0 && !time.Now().Before(until) {
+			return n, false
+		}
+		e, _, err := in.next(end)
+		if err != nil {
+			return n, err == io.EOF
+		}
+		if in.process != process {
+			process = in.process
+			clear(open)
+		}
+		switch {
+		case e.record != nil:
+			n++
+			open[e.intent] = true
+		case open[e.intent]:
+			delete(open, e.intent)
+			if !e.published {
+				n--
+			}
+		}
+	}
 }
 
 // empty reports whether everything in the spool is at its destination.

@@ -11,7 +11,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"parlor/internal/chat"
 )
@@ -27,7 +26,7 @@ type entry struct {
 
 var errDamaged = errors.New("not a whole entry")
 
-// parseEntry reads the body of an entry whose checksum holds.
+// parseEntry reads the body of an entry whose checksum holds, and keeps it.
 func parseEntry(body []byte) (entry, error) {
 	var e entry
 	kind, rest := byte(0), body
@@ -63,7 +62,7 @@ func parseEntry(body []byte) (entry, error) {
 	e.intent = number()
 	switch kind {
 	case entryIntent:
-		e.record = &record{accepted: int64(number()), kind: chat.PublicationKind(take()), room: string(text()), frame: slices.Clone(text())}
+		e.record = &record{accepted: int64(number()), kind: chat.PublicationKind(take()), room: string(text()), frame: text()}
 	case entryMark:
 		e.published = take() == 1
 		e.at = chat.Position{Epoch: number(), Number: number()}
@@ -83,6 +82,42 @@ type reader struct {
 	process uint64   // that wrote the segment of the last entry: its first segment
 	unread  []uint64 // segments that were left out, since they are of another version
 	file    *os.File // of segment at.Segment; nil to open it
+	window  window   // over file
+}
+
+// window reads a file by large parts of what is whole: an entry is small.
+type window struct {
+	at    int64
+	bytes []byte
+}
+
+const windowSize = 32 << 10
+
+// over is a reader of a file up to a limit, before which nothing changes any more.
+func (w *window) over(file io.ReaderAt, limit int64) io.ReaderAt { return windowed{w, file, limit} }
+
+type windowed struct {
+	*window
+	file  io.ReaderAt
+	limit int64
+}
+
+func (w windowed) ReadAt(p []byte, at int64) (int, error) {
+	if at < w.at || at+int64(len(p)) > w.at+int64(len(w.bytes)) {
+		size := min(windowSize, w.limit-at)
+		if int64(len(p)) > size { // also where it is asked for more than is whole
+			return w.file.ReadAt(p, at)
+		}
+		if w.bytes == nil {
+			w.window.bytes = make([]byte, windowSize)
+		}
+		n, err := w.file.ReadAt(w.bytes[:size], at)
+		w.window.at, w.window.bytes = at, w.bytes[:n]
+		if n < len(p) {
+			return copy(p, w.bytes), err
+		}
+	}
+	return copy(p, w.bytes[at-w.at:]), nil
 }
 
 // next reads the entry at the reader's place, or the next whole one behind it, if it is
@@ -101,7 +136,7 @@ func (r *reader) next(end place) (e entry, damaged bool, err error) {
 		if r.at.Segment == end.Segment {
 			limit = end.Offset
 		}
-		e, size, err := readEntry(r.file, r.at.Offset, limit)
+		e, size, err := readEntry(r.window.over(r.file, limit), r.at.Offset, limit)
 		if err == nil {
 			e.place = r.at
 			r.at.Offset += size
@@ -179,6 +214,7 @@ func (r *reader) close() {
 		r.file.Close()
 		r.file = nil
 	}
+	r.window.bytes = r.window.bytes[:0]
 }
 
 // readEntry reads the entry at an offset. At the end of the file, or limit, it is

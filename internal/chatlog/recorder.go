@@ -20,6 +20,7 @@
 package chatlog
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -42,7 +43,9 @@ import (
 // syncInterval is how often what was written to the spools is synced.
 const syncInterval = 200 * time.Millisecond
 
-// Config is what a Recorder works with. All members are required.
+const defaultShipGrace = 10 * time.Second
+
+// Config is what a Recorder works with. All members are required, but for those that say what they are else.
 type Config struct {
 	Dir   string // of the spools
 	Limit int64  // bytes of one spool
@@ -50,7 +53,10 @@ type Config struct {
 	// Firehose or a directory; S3Interval, to be put into S3.
 	Interval, S3Interval time.Duration
 	// Local is a directory that stands for all destinations; empty: AWS does.
-	Local   string
+	Local string
+	// ShipGrace is how long Run goes on shipping once its ctx ended; zero is defaultShipGrace.
+	ShipGrace time.Duration
+
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer
 }
@@ -62,6 +68,7 @@ type Recorder struct {
 	metrics *metrics
 	aws     *clients
 	sinks   func(destination) sink
+	lock    *os.File // of the directory, until Run ends
 
 	opening sync.Mutex // held while a spool is opened, before mu
 
@@ -72,8 +79,8 @@ type Recorder struct {
 	own      sync.WaitGroup
 }
 
-// New returns a Recorder over the spools in a directory. One that cannot be opened is
-// left as it is, and said.
+// New returns a Recorder over the spools in a directory, which is this process's until Run
+// ends. A spool that cannot be opened is left as it is, and said.
 func New(c Config) (*Recorder, error) {
 	r := &Recorder{config: c, logger: c.Logger, metrics: newMetrics(c.Metrics), aws: &clients{}, shippers: map[destination]*shipper{}}
 	return r, r.load(r.sink)
@@ -86,8 +93,14 @@ func (r *Recorder) load(sinks func(destination) sink) error {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return fmt.Errorf("make the chat log's spool: %w", err)
 	}
+	lock, err := lockSpools(c.Dir)
+	if err != nil {
+		return err
+	}
+	r.lock = lock
 	entries, err := os.ReadDir(c.Dir)
 	if err != nil {
+		lock.Close()
 		return fmt.Errorf("open the chat log's spool: %w", err)
 	}
 	for _, e := range entries {
@@ -110,9 +123,9 @@ func (r *Recorder) load(sinks func(destination) sink) error {
 	return nil
 }
 
-// empty reports whether a spool has no segments.
+// empty reports whether a spool has no segments, not even such as were set aside.
 func empty(dir string) bool {
-	segments, err := segmentsOf(dir)
+	segments, err := filepath.Glob(filepath.Join(dir, "*.seg*"))
 	return err == nil && len(segments) == 0
 }
 
@@ -232,7 +245,12 @@ func (r *Recorder) Intend(pub *chat.Publication, to []*chat.LoggingConfiguration
 		s, err := r.shipper(d, "")
 		if err == nil {
 			var n uint64
-			if n, err = s.spool.intend(pub); err == nil {
+			if n, err = s.spool.intend(pub); err == errClosed { // perhaps it retired just now
+				if s, err = r.shipper(d, s.spool.dir); err == nil {
+					n, err = s.spool.intend(pub)
+				}
+			}
+			if err == nil {
 				intents = append(intents, intent{s.spool, n})
 				continue
 			}
@@ -255,8 +273,8 @@ func (r *Recorder) complain(what string, to destination, err error) {
 }
 
 // Run takes records to their destinations until ctx ends, then what is left as far as
-// stopTimeout allows, says what stays in the spools, and closes them. Nobody may
-// publish any more by then.
+// ShipGrace allows, says what stays in the spools, and closes them. Nobody may publish
+// any more by then.
 func (r *Recorder) Run(ctx context.Context) error {
 	r.mu.Lock()
 	r.running = ctx
@@ -264,6 +282,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 		r.own.Go(func() { s.run(ctx) })
 	}
 	r.mu.Unlock()
+	r.own.Go(func() { r.watchAdopted(ctx) })
 	ticker := time.NewTicker(syncInterval)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
@@ -281,10 +300,10 @@ func (r *Recorder) Run(ctx context.Context) error {
 	r.stopped = true
 	r.mu.Unlock()
 	r.own.Wait()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(r.config.ShipGrace, defaultShipGrace))
 	defer cancel()
 	r.each(func(s *shipper) { s.finish(ctx) })
-	return nil
+	return r.lock.Close()
 }
 
 // each does something for all shippers at once.

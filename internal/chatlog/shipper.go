@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"os"
 	"time"
 )
 
@@ -39,6 +38,8 @@ type shipper struct {
 	queue    *queue
 	waiting  time.Time // since when there is something ready; zero when there is not
 	failures int       // in a row
+	seen     place     // up to which the spool was read
+	used     time.Time // when that moved, or something waited
 }
 
 const (
@@ -48,8 +49,10 @@ const (
 	// up to longestPause, each a random part shorter.
 	firstPause   = time.Second
 	longestPause = 5 * time.Minute
-	// stopTimeout is how long a stopping node goes on shipping.
-	stopTimeout = 10 * time.Second
+	// partPause is the pause after a try of which a part was taken, while the node stops.
+	partPause = 100 * time.Millisecond
+	// countFor is how long what stays in a spool is counted.
+	countFor = 2 * time.Second
 )
 
 // run ships until ctx ends.
@@ -60,6 +63,9 @@ func (s *shipper) run(ctx context.Context) {
 			if err := s.ship(ctx); err != nil && ctx.Err() == nil {
 				pause = s.pause()
 			}
+		}
+		if s.idle() && s.retire() {
+			return
 		}
 		select {
 		case <-ctx.Done():
@@ -130,25 +136,39 @@ func (s *shipper) pause() time.Duration {
 }
 
 // finish ships what is left until ctx ends, says what stays, and closes the spool. One
-// that is empty is removed: its destination may never be used again.
+// that is empty is removed: its destination may never be used again. A destination that
+// failed before the stop is tried as long as it takes something.
 func (s *shipper) finish(ctx context.Context) {
+	down := s.failures > 0
 	for ctx.Err() == nil && s.due(true) {
-		if err := s.ship(ctx); err != nil {
-			break
+		count, pause := len(s.queue.ready), partPause
+		err := s.ship(ctx)
+		if err == nil {
+			continue
+		}
+		if len(s.queue.ready) == count {
+			if down || ctx.Err() != nil {
+				break
+			}
+			pause = s.pause()
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
 		}
 	}
 	// Nothing can be added from here on: what is empty stays so.
 	err := errors.Join(s.spool.close(), s.queue.fill())
 	s.queue.in.close()
 	if err == nil && s.queue.empty() {
-		err = os.RemoveAll(s.spool.dir)
-		if err == nil {
+		if err = removeSpool(s.spool.dir); err == nil {
 			return
 		}
 	}
 	if err != nil {
 		s.recorder.complain("the chat log's spool cannot be closed", s.to, err)
 	}
-	s.recorder.logger.Warn("records of the chat log stay in the spool until this node runs again", "spool", s.spool.dir,
-		"logging_configuration", s.to.Configuration, "bytes", s.spool.bytes())
+	records, all := s.queue.left(time.Now().Add(countFor))
+	s.recorder.logger.Warn("records of the chat log stay in the spool until this node runs again", "logging_configuration", s.to.Configuration,
+		"destination", string(s.to.Kind)+":"+s.to.Name, "records", records, "all_counted", all, "bytes", s.spool.bytes(), "spool", s.spool.dir)
 }

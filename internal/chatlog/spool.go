@@ -59,6 +59,8 @@ type spool struct {
 	cursor place  // when it was opened
 	doubt  error  // why the cursor is the beginning though there was another
 
+	syncing sync.Mutex // held by sync, before mu
+
 	mu      sync.Mutex
 	file    *os.File   // nil until something is written
 	at      place      // where the next entry goes: what is before is whole
@@ -218,9 +220,11 @@ func (s *spool) writeMarks() error {
 	return nil
 }
 
-// sync writes the marks and syncs what was written since the last time. One goroutine
-// at a time calls it.
+// sync writes the marks and syncs what was written since the last time, and what could
+// not be synced then.
 func (s *spool) sync() error {
+	s.syncing.Lock()
+	defer s.syncing.Unlock()
 	s.mu.Lock()
 	err := s.writeMarks()
 	ended, file, begun := s.ended, s.file, s.begun
@@ -240,6 +244,9 @@ func (s *spool) sync() error {
 		err = errors.Join(err, syncDirectory(s.dir))
 	}
 	if err != nil {
+		s.mu.Lock()
+		s.dirty, s.begun = s.dirty || file != nil, s.begun || begun
+		s.mu.Unlock()
 		return fmt.Errorf("sync a spool: %w", err)
 	}
 	return nil
@@ -247,8 +254,11 @@ func (s *spool) sync() error {
 
 // write appends whole entries. s.mu is held.
 func (s *spool) write(b []byte) error {
-	if s.file == nil || s.at.Offset > segmentHeader && s.at.Offset+int64(len(b)) > min(segmentSize, s.limit/4) {
-		if err := s.begin(); err != nil {
+	size := min(segmentSize, s.limit/4)
+	if end := s.at.Offset + int64(len(b)); s.file == nil || s.at.Offset > segmentHeader && end > size {
+		// Where no file can be made, such as without descriptors, the last one goes on, not so
+		// far that what is shipped of it could fill the spool.
+		if err := s.begin(); err != nil && (s.file == nil || end > 2*size) {
 			return err
 		}
 	}
@@ -334,13 +344,13 @@ func (s *spool) setAside(n uint64) error {
 	name := segmentPath(s.dir, n)
 	info, err := os.Stat(name)
 	if err == nil {
-		err = os.Rename(name, name+".unread")
+		err = os.Rename(name, name+asideSuffix)
 	}
 	if err != nil {
 		return fmt.Errorf("set a segment aside: %w", err)
 	}
 	s.forget(info.Size())
-	return fmt.Errorf("a segment of another version, or damaged, is not shipped and is kept as %s.unread", name)
+	return fmt.Errorf("a segment of another version, or damaged, is not shipped and is kept as %s", name+asideSuffix)
 }
 
 // close ends the spool: it takes no intents any more.
@@ -350,13 +360,30 @@ func (s *spool) close() error {
 	if !s.closed {
 		err = errors.Join(err, s.writeMarks()) // of what came meanwhile
 		s.closed = true
-		if s.file != nil {
-			s.ended = append(s.ended, s.file)
-			s.file, s.dirty = nil, false
-		}
+		s.endFile()
 	}
 	s.mu.Unlock()
 	return errors.Join(err, s.sync())
+}
+
+// closeAt closes the spool if nothing was written from a place on, nor waits to be.
+func (s *spool) closeAt(p place) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.at != p || len(s.marks) > 0 {
+		return false
+	}
+	s.closed = true
+	s.endFile()
+	return true
+}
+
+// endFile leaves the segment to sync, which closes it. s.mu is held.
+func (s *spool) endFile() {
+	if s.file != nil {
+		s.ended = append(s.ended, s.file)
+		s.file, s.dirty = nil, false
+	}
 }
 
 // appendEntry appends an entry whose body is what f appends.

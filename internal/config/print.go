@@ -29,15 +29,15 @@ func (c *Config) YAML() string {
 			continue
 		}
 		if f.Hides {
-			value = withoutPassword(value.(string))
+			value = WithoutPassword(value.(string))
 		}
 		fmt.Fprintf(&b, "%s: %s\n", f.Name, scalar(value))
 	}
 	return b.String()
 }
 
-// withoutPassword is a URL as it may be shown. One that cannot be read is not.
-func withoutPassword(text string) string {
+// WithoutPassword is a URL as it may be shown. One that cannot be read is not.
+func WithoutPassword(text string) string {
 	if text == "" {
 		return ""
 	}

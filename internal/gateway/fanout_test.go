@@ -82,15 +82,21 @@ func TestNobodyIsAheadOfTheLog(t *testing.T) {
 	writer.Wait()
 }
 
+// TestNewEpochStartsAnew: a gap ends an epoch once all is there that came before it, in
+// whatever order it comes.
 func TestNewEpochStartsAnew(t *testing.T) {
 	n := startNode(t, nodeOptions{})
 	room := n.room(chat.RoomSpec{}).ARN
 	c := n.connect(room, "user")
-	for _, at := range []chat.Position{{Epoch: 1, Number: 1}, {Epoch: 1, Number: 2}, {Epoch: 3, Number: 1}, {Epoch: 1, Number: 3}, {Epoch: 3, Number: 2}} {
-		n.gateway.Deliver(&chat.Publication{Room: room, Kind: chat.PublishEvent, Position: at, Accepted: time.Now(),
-			Frame: fmt.Appendf(nil, `{"Type":"EVENT","Id":"%d.%d"}`, at.Epoch, at.Number)})
+	event := func(epoch, number uint64) *chat.Publication {
+		return &chat.Publication{Room: room, Kind: chat.PublishEvent, Position: chat.Position{Epoch: epoch, Number: number}, Accepted: time.Now(),
+			Frame: fmt.Appendf(nil, `{"Type":"EVENT","Id":"%d.%d"}`, epoch, number)}
 	}
-	for _, want := range []string{"1.1", "1.2", "3.1", "3.2"} {
+	gap := &chat.Publication{Room: room, Kind: chat.PublishGap, After: chat.Position{Epoch: 1, Number: 3}, Position: chat.Position{Epoch: 3, Number: 0}}
+	for _, pub := range []*chat.Publication{event(1, 1), event(3, 1), event(1, 3), gap, event(1, 2), event(1, 4), event(3, 2)} {
+		n.gateway.Deliver(pub)
+	}
+	for _, want := range []string{"1.1", "1.2", "1.3", "3.1", "3.2"} {
 		if got := c.next().ID; got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}

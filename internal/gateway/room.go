@@ -126,39 +126,55 @@ func (r *room) goLive(at chat.Position) {
 // take applies a publication whose turn it is, and whatever waited for it, or keeps
 // it. It reports whether a log grew by a chunk. r.mu is held.
 func (r *room) take(pub *chat.Publication) (grew bool) {
-	if !r.live {
+	switch {
+	case !r.live:
 		r.early = append(r.early, pub)
 		return false
-	}
-	if pub.Kind == chat.PublishGap {
-		if byPosition(pub.Position, r.at) <= 0 {
-			return false
-		}
-		r.at = pub.Position
-		return r.applyEarly()
-	}
-	if pub.Position.Epoch > r.at.Epoch {
-		// The broker forgot the count: it begins anew.
-		r.at = chat.Position{Epoch: pub.Position.Epoch}
-	}
-	switch next := r.at.Number + 1; {
-	case pub.Position.Epoch < r.at.Epoch || pub.Position.Number < next: // seen
+	case byPosition(pub.Position, r.at) <= 0: // seen
 		return false
-	case pub.Position.Number > next:
+	case !r.follows(pub):
 		r.early = append(r.early, pub)
 		if len(r.early) <= maxEarly {
 			return false
 		}
-		first := slices.MinFunc(r.early, func(a, b *chat.Publication) int { return byPosition(a.Position, b.Position) }).Position.Number
-		r.gateway.metrics.missed.Add(float64(first - next))
-		r.at.Number = first - 1
+		r.skip(slices.MinFunc(r.early, func(a, b *chat.Publication) int { return byPosition(a.Position, b.Position) }))
 		return r.applyEarly()
+	case pub.Kind == chat.PublishGap:
+		r.at = pub.Position
+	default:
+		grew = r.apply(pub)
 	}
-	grew = r.apply(pub)
 	if len(r.early) > 0 {
 		grew = r.applyEarly() || grew
 	}
 	return grew
+}
+
+// follows reports whether nothing can be between what was applied last and a publication
+// after it. Another epoch than the first begins with a gap. r.mu is held.
+func (r *room) follows(pub *chat.Publication) bool {
+	switch {
+	case pub.Kind == chat.PublishGap:
+		return byPosition(pub.After, r.at) <= 0
+	case r.at.Epoch == 0:
+		return pub.Position.Number == 1
+	}
+	return pub.Position == chat.Position{Epoch: r.at.Epoch, Number: r.at.Number + 1}
+}
+
+// skip goes on right before a publication: what is missing has not come for long.
+// r.mu is held.
+func (r *room) skip(next *chat.Publication) {
+	to := chat.Position{Epoch: next.Position.Epoch, Number: next.Position.Number - 1}
+	if next.Kind == chat.PublishGap {
+		to = next.After
+	}
+	missed := to.Number
+	if to.Epoch == r.at.Epoch {
+		missed -= r.at.Number
+	}
+	r.gateway.metrics.missed.Add(float64(missed))
+	r.at = to
 }
 
 // applyEarly applies what has its turn by now. r.mu is held.
@@ -178,7 +194,7 @@ func byPosition(a, b chat.Position) int {
 
 // apply shows a publication, and marks the sessions that it ends. r.mu is held.
 func (r *room) apply(pub *chat.Publication) (grew bool) {
-	r.at.Number++
+	r.at = pub.Position
 	if pub.Frame != nil {
 		var buf [10]byte
 		grew = r.plain.append(pub, appendHeader(buf[:0], ws.OpText, false, len(pub.Frame)), pub.Frame)

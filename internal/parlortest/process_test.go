@@ -23,6 +23,7 @@ import (
 // TestMain removes what the tests share.
 func TestMain(m *testing.M) {
 	code := m.Run()
+	endShared()
 	if built.dir != "" {
 		os.RemoveAll(built.dir)
 	}

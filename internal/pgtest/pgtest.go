@@ -95,6 +95,9 @@ func Start(t testing.TB) *Server {
 // keeps them out of PATH.
 func binaries() string {
 	if path, err := exec.LookPath("postgres"); err == nil {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			path = real // the other programs are beside it, not beside a link to it
+		}
 		return filepath.Dir(path)
 	}
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
@@ -164,6 +167,22 @@ func (s *Server) Exec(t testing.TB, database, text string) {
 	if _, err := db.ExecContext(ctx, text); err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
+}
+
+// Dump is what a database has, as statements that Exec can run in an empty one.
+func (s *Server) Dump(t testing.TB, database string) string {
+	t.Helper()
+	out, err := s.command("pg_dump", "--no-owner", "--no-privileges", "--inserts", s.URL(database)).Output()
+	if err != nil {
+		t.Fatalf("pg_dump: %v", err)
+	}
+	var b strings.Builder
+	for line := range strings.Lines(string(out)) {
+		if !strings.HasPrefix(line, `\`) && !strings.HasPrefix(line, "--") { // psql's own, and words
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }
 
 // Start starts a server that was stopped, on the port it had before.

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -70,34 +72,82 @@ func (s *Server) renewShares(ctx context.Context) {
 	}
 }
 
+// giveUpShares gives up what this node had of quotas: its sessions are over.
+func (s *Server) giveUpShares(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
+	defer cancel()
+	if err := s.service.Renew(ctx); err != nil {
+		s.logger.Warn("shares of quotas could not be given up; they end by themselves", "error", err, "after", chat.ShareLife)
+	}
+}
+
 // watchNodes says that this node is there, and sends its sessions to the others when it is
 // alone without a broker. A node with a store of its own has no others.
 func (s *Server) watchNodes(ctx context.Context) {
 	if !s.shared {
 		return
 	}
-	var since time.Time // this node's broker is away; zero: it is not
+	var alone solitude
+	var evicting sync.WaitGroup
+	stop := func() {}
+	defer func() {
+		stop()
+		evicting.Wait()
+	}()
 	evicted := false
 	for ; ctx.Err() == nil; wait(ctx, beatInterval) {
 		well := s.broker.Up()
-		others, err := s.beat(ctx, well)
-		switch {
-		case well:
-			since, evicted = time.Time{}, false
-		case since.IsZero():
-			since = time.Now()
-		case err == nil && !evicted && time.Since(since) > aloneTime && anyWell(others):
-			s.logger.Error("the broker cannot be reached, and other nodes reach it: sessions are sent to them", "after", time.Since(since))
-			s.gateway.Evict(ctx, evictWindow)
-			evicted = true
+		if well {
+			stop() // who has not been told may stay
+			alone, evicted = solitude{}, false
 		}
+		others, err := s.beat(ctx, well)
+		if err != nil || !alone.lasts(well, anyWell(others), time.Now()) || evicted {
+			continue
+		}
+		s.logger.Error("the broker cannot be reached, and other nodes reach it: sessions are sent to them", "for", aloneTime)
+		evicted = true
+		telling, cancel := context.WithCancel(ctx)
+		stop = cancel
+		evicting.Go(func() { s.gateway.Evict(telling, evictWindow) })
 	}
 }
 
 func (s *Server) beat(ctx context.Context, well bool) ([]chat.NodeBeat, error) {
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
-	return s.store.Beat(ctx, chat.NodeBeat{ID: s.node, Well: well})
+	return s.store.Beat(ctx, chat.NodeBeat{ID: s.node, Well: well, Alone: s.alone})
+}
+
+// company refuses to start where nodes would not hear each other: they share a database,
+// and this one or another has no Redis.
+func (s *Server) company(ctx context.Context) error {
+	if !s.shared {
+		return nil
+	}
+	others, err := s.beat(ctx, false)
+	if err != nil || !s.clashes(others, chat.NodeSilence) {
+		return err
+	}
+	wait(ctx, 3*beatInterval) // it may be what ran here before
+	if others, err = s.beat(ctx, false); err != nil || !s.clashes(others, 2*beatInterval) {
+		return err
+	}
+	if s.alone {
+		return errors.New("another node uses the database: nodes need a Redis to share, give --redis-url to each of them")
+	}
+	return errors.New("another node, without --redis-url, uses the database: stop it, or give it the Redis of this one")
+}
+
+// clashes reports whether a node was seen not longer than so long ago that must be alone,
+// or beside which this one must be.
+func (s *Server) clashes(others []chat.NodeBeat, within time.Duration) bool {
+	for _, n := range others {
+		if (n.Alone || s.alone) && time.Since(n.Seen) < within {
+			return true
+		}
+	}
+	return false
 }
 
 func anyWell(nodes []chat.NodeBeat) bool {

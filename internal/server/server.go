@@ -71,6 +71,7 @@ type Server struct {
 	broker   broker.Running
 	node     string // names this process among the nodes
 	shared   bool   // the store may have other nodes
+	alone    bool   // there is no broker for them
 	recorder *chatlog.Recorder
 	service  *chat.Service
 	gateway  *gateway.Gateway
@@ -86,7 +87,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	if c.Data == "" {
 		return nil, errors.New("no data directory is named")
 	}
-	s := &Server{logger: logger, drainWindow: c.DrainWindow, shared: c.DatabaseURL != ""}
+	s := &Server{logger: logger, drainWindow: c.DrainWindow, shared: c.DatabaseURL != "", alone: c.RedisURL == ""}
 	quotas, err := c.LoadQuotas()
 	if err != nil {
 		return nil, err
@@ -127,7 +128,10 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		s.listener = gateway.TLSListener(s.listener, encryption)
 	}
 	s.node = chat.NewID()
-	if s.broker, err = s.newBroker(c, registry); err != nil {
+	if err = s.company(context.Background()); err == nil {
+		s.broker, err = s.newBroker(c, registry)
+	}
+	if err != nil {
 		s.listener.Close()
 		s.store.Close()
 		return nil, err
@@ -286,6 +290,7 @@ func (s *Server) Run(ctx context.Context) error {
 	children.Wait()
 	stopRecording()
 	recorder.Wait()
+	s.giveUpShares(connected)
 	disconnect()
 	link.Wait()
 	err := s.store.Close()

@@ -23,11 +23,7 @@ func (s *Store) Beat(ctx context.Context, node chat.NodeBeat) ([]chat.NodeBeat, 
 		if err != nil {
 			return fmt.Errorf("ask the database for the time: %w", err)
 		}
-		well := 0
-		if node.Well {
-			well = 1
-		}
-		if _, err := q.exec(sqlBeat, node.ID, well, micros(now)); err != nil {
+		if _, err := q.exec(sqlBeat, node.ID, number(node.Well), number(node.Alone), micros(now)); err != nil {
 			return fmt.Errorf("write the beat of node %s: %w", node.ID, err)
 		}
 		if _, err := q.exec(sqlDeleteNodes, micros(now.Add(-nodeMemory))); err != nil {
@@ -35,11 +31,11 @@ func (s *Store) Beat(ctx context.Context, node chat.NodeBeat) ([]chat.NodeBeat, 
 		}
 		err = q.rows(sqlOtherNodes, []any{node.ID, micros(now.Add(-chat.NodeSilence))}, func(rows *sql.Rows) error {
 			var other chat.NodeBeat
-			var well, seenUS int64
-			if err := rows.Scan(&other.ID, &well, &seenUS); err != nil {
+			var well, alone, seenUS int64
+			if err := rows.Scan(&other.ID, &well, &alone, &seenUS); err != nil {
 				return err
 			}
-			other.Well = well != 0
+			other.Well, other.Alone = well != 0, alone != 0
 			// Two nodes that beat at once may read the clock in one order and write in the
 			// other: nobody was seen after now.
 			other.Seen = time.Now().Add(-max(0, now.Sub(fromMicros(seenUS))))
@@ -56,6 +52,14 @@ func (s *Store) Beat(ctx context.Context, node chat.NodeBeat) ([]chat.NodeBeat, 
 	}
 	slices.SortFunc(others, func(a, b chat.NodeBeat) int { return cmp.Compare(a.ID, b.ID) })
 	return others, nil
+}
+
+// number is a truth value as it is stored.
+func number(is bool) int64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // Scopes returns every account and region that has rooms or logging configurations, by

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -167,7 +168,7 @@ func (e *postgresEngine) repeat(ctx context.Context, as unit, attempts int, f fu
 	again := false // a run may have happened, although it failed
 	backoff := firstBackoff
 	for n := 1; ; n++ {
-		err, failure := e.attempt(waiting, working, as, again, f)
+		failure, err := e.attempt(waiting, working, as, again, f)
 		if err == nil || failure == own {
 			return err
 		}
@@ -197,7 +198,7 @@ func (e *postgresEngine) repeat(ctx context.Context, as unit, attempts int, f fu
 }
 
 // attempt runs an operation once, and says what kind of failure its error is.
-func (e *postgresEngine) attempt(waiting, working context.Context, as unit, again bool, f func(*session) error) (error, failure) {
+func (e *postgresEngine) attempt(waiting, working context.Context, as unit, again bool, f func(*session) error) (failure, error) {
 	begun := e.age()
 	conn, err := e.db.Conn(waiting)
 	if err != nil {
@@ -205,13 +206,13 @@ func (e *postgresEngine) attempt(waiting, working context.Context, as unit, agai
 		if kind == unknown {
 			kind = harmless // nothing was asked yet
 		}
-		return honest(waiting, fmt.Errorf("connect to the database: %w", err)), kind
+		return kind, honest(waiting, fmt.Errorf("connect to the database: %w", err))
 	}
 	defer conn.Close()
 	q := &session{conn: conn, shared: true, again: again, statement: func() (context.Context, context.CancelFunc) {
 		return context.WithTimeoutCause(working, answerTime, errNoAnswer)
 	}}
-	finish := func(err error, asked bool) (error, failure) {
+	finish := func(err error, asked bool) (failure, error) {
 		kind := kindOf(q.failed, again)
 		if isLost(q.failed) {
 			e.suspectBefore(begun)
@@ -219,7 +220,7 @@ func (e *postgresEngine) attempt(waiting, working context.Context, as unit, agai
 		if kind == unknown && !asked {
 			kind = harmless
 		}
-		return honest(working, err), kind
+		return kind, honest(working, err)
 	}
 
 	if as == transaction {
@@ -234,20 +235,24 @@ func (e *postgresEngine) attempt(waiting, working context.Context, as unit, agai
 		_, _ = q.exec("ROLLBACK") // where it fails the connection is not used again
 		q.failed = failed
 		if failed == nil {
-			return err, own
+			return own, err
 		}
 		return finish(err, false)
 	case err != nil:
 		if q.failed == nil {
-			return err, own
+			return own, err
 		}
 		return finish(err, as == lone)
 	case as == transaction:
 		if _, err := q.exec("COMMIT"); err != nil {
-			return finish(fmt.Errorf("commit: %w", err), true)
+			kind, err := finish(fmt.Errorf("commit: %w", err), true)
+			if errors.Is(err, driver.ErrBadConn) {
+				kind = unknown // pgx says so of a statement without arguments also when its answer is lost
+			}
+			return kind, err
 		}
 	}
-	return nil, own
+	return own, nil
 }
 
 // suspectBefore has connections that were there at the given age not used again. They

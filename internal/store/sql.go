@@ -78,10 +78,10 @@ const (
 	sqlDeleteSpentTokens = `DELETE FROM spent_tokens WHERE id IN ` +
 		`(SELECT id FROM spent_tokens WHERE until_us < $1 ORDER BY until_us LIMIT $2)`
 
-	sqlBeat = `INSERT INTO nodes (id, well, seen_us) VALUES ($1, $2, $3) ` +
-		`ON CONFLICT (id) DO UPDATE SET well = excluded.well, seen_us = excluded.seen_us`
+	sqlBeat = `INSERT INTO nodes (id, well, alone, seen_us) VALUES ($1, $2, $3, $4) ` +
+		`ON CONFLICT (id) DO UPDATE SET well = excluded.well, alone = excluded.alone, seen_us = excluded.seen_us`
 
-	sqlOtherNodes = `SELECT id, well, seen_us FROM nodes WHERE id <> $1 AND seen_us >= $2`
+	sqlOtherNodes = `SELECT id, well, alone, seen_us FROM nodes WHERE id <> $1 AND seen_us >= $2`
 
 	sqlDeleteNodes = `DELETE FROM nodes WHERE seen_us < $1`
 
@@ -129,6 +129,9 @@ func listRooms(filters int) string {
 	equals := func(condition string) {
 		parameter++
 		where = append(where, fmt.Sprintf(condition, parameter))
+	}
+	if filters == 0 {
+		where = append(where, `r.update_us <> -62135596800000001`) // what the partial index asks for
 	}
 	if filters&byName != 0 {
 		equals(`r.name = $%d AND r.name <> ''`) // the second is what the partial index asks for

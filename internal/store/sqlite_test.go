@@ -313,3 +313,42 @@ func TestWaitingWriterGivesUp(t *testing.T) {
 		t.Errorf("Rooms: got %v, error %v, want rooms 2 and 0", rooms, err)
 	}
 }
+
+// TestUpgrade: a database of the first schema is brought up to date with all that is in
+// it.
+func TestUpgrade(t *testing.T) {
+	dir := t.TempDir()
+	s, err := store.OpenSQLite(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CreateRoom(t.Context(), newRoom(1), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.SpendToken(t.Context(), chat.TokenID{1}, 7, noon); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	db := openDatabase(t, dir)
+	if _, err := db.Exec(`
+		DROP TABLE nodes;
+		ALTER TABLE spent_tokens DROP COLUMN spender;
+		DROP INDEX rooms_by_update;
+		CREATE INDEX rooms_by_update ON rooms (account, region, update_us, id);
+		DELETE FROM schema_versions WHERE version_id = 2`); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+
+	s = open(t, dir)
+	rooms, err := s.Rooms(t.Context(), home, chat.RoomFilter{}, chat.Cursor{}, 10)
+	if err != nil || len(rooms) != 1 {
+		t.Errorf("Rooms: got %d, error %v, want 1", len(rooms), err)
+	}
+	if first, err := s.SpendToken(t.Context(), chat.TokenID{1}, 7, noon); err != nil || first {
+		t.Errorf("a token spent before: got first %v, error %v, want not first", first, err)
+	}
+	if _, err := s.Beat(t.Context(), chat.NodeBeat{ID: "a"}); err != nil {
+		t.Errorf("Beat: %v", err)
+	}
+}

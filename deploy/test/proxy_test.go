@@ -176,6 +176,21 @@ func TestComposeProxy(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("long headers pass", func(t *testing.T) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+"/healthz", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Cookie", strings.Repeat("x", 20<<10)) // more than HAProxy takes by default
+		answer, err := (&http.Client{Transport: c.transport()}).Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != http.StatusOK {
+			t.Errorf("status %d", answer.StatusCode)
+		}
+	})
 	t.Run("metrics are not for strangers", func(t *testing.T) {
 		if got := status(c.url + "/metrics"); got != http.StatusNotFound {
 			t.Errorf("status %d", got)

@@ -30,6 +30,7 @@ build: ## build bin/parlor, one static binary
 test: deps ## run all tests; first install what they need, on Debian as root
 	go test -race -shuffle=on ./...
 	cd bench && go test -race -shuffle=on ./...
+	cd deploy/test && go test -shuffle=on ./...
 	@if [ -n '$(LOAD)' ]; then set -x; go test -run '^TestLoad' -count=1 $(LOAD); fi
 
 # What the tests need beside Go. On Debian as root it is installed. Elsewhere what is
@@ -37,6 +38,8 @@ test: deps ## run all tests; first install what they need, on Debian as root
 deps:
 	@wanted() { \
 	  command -v gcc >/dev/null || echo gcc libc6-dev; \
+	  command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || echo haproxy; \
+	  command -v sqlite3 >/dev/null || echo sqlite3; \
 	  node --version >/dev/null 2>&1 || echo nodejs; \
 	  npm --version >/dev/null 2>&1 || echo npm; \
 	  aws --version >/dev/null 2>&1 || echo awscli; \
@@ -62,11 +65,12 @@ deps:
 	fi
 
 check: ## gofmt, vet, staticcheck, a tidy go.mod, a static build of bounded size
-	@unformatted=$$(gofmt -l *.go bench cmd internal); [ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l *.go bench cmd deploy internal); [ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted"; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
 	go mod tidy -diff
 	cd bench && go vet ./... && go tool -modfile=../go.mod staticcheck ./... && go mod tidy -diff
+	cd deploy/test && go vet ./... && go tool -modfile=../../go.mod staticcheck ./... && go mod tidy -diff
 	@$(MAKE) --no-print-directory build
 	@bytes=$$(wc -c <bin/parlor); echo "bin/parlor: $$((bytes / 1000000)) MB"; \
 	[ $$bytes -le $$(($(MAX_BINARY_MB) * 1000000)) ] || { echo "more than $(MAX_BINARY_MB) MB"; exit 1; }

@@ -178,11 +178,12 @@ func (g *Gateway) sessions() []*session {
 }
 
 // Drain lets no new sessions in, and ends those there are, spread evenly over the
-// window: each gets what was published and then a broken connection, which makes the
-// SDKs connect again, to another node. One that is led back here is held until the
-// drain is over, or for handshakeTimeout, and then refused with 503: the JavaScript
-// SDK tries four times without a pause, and should not have spent that before the
-// load balancer knows. Drain returns when all are gone or ctx ends.
+// window: each gets the answer to the request in flight, what was published, and then a
+// broken connection, which makes the SDKs connect again, to another node. One that is
+// led back here is held until the drain is over, or for handshakeTimeout, and then
+// refused with 503: the JavaScript SDK tries four times without a pause, and should not
+// have spent that before the load balancer knows. Drain returns when all are gone or ctx
+// ends.
 func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
 	defer g.release()
 	start := time.Now()
@@ -192,7 +193,7 @@ func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
 			if !sleep(ctx, time.Until(due)) {
 				return
 			}
-			s.end(&ending{at: s.log.end.Load(), cause: causeDrain})
+			s.leave()
 		}
 		// Once more: for those that are slow to leave, and those that were on their
 		// way in when the first were counted.

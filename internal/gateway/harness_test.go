@@ -374,6 +374,8 @@ type memoryBroker struct {
 	panics bool // the next Publish does
 
 	messages int // were published
+
+	slow time.Duration // what a Publish takes
 }
 
 type memoryRoom struct {
@@ -417,6 +419,7 @@ func (b *memoryBroker) Publish(_ context.Context, pub *chat.Publication, rate in
 	pub.Position = chat.Position{Epoch: 1, Number: room.number}
 	subscribed := room.subscribers > 0
 	b.mu.Unlock()
+	time.Sleep(b.slow)
 	if subscribed {
 		b.deliver(pub)
 	}

@@ -218,7 +218,7 @@ func (s *session) goodbye(payload []byte) error {
 		}
 		answer = ws.NewCloseFrameBody(code, "")
 	}
-	s.parted.Store(true)
+	s.doing.Or(parted)
 	s.end(&ending{last: appendFrame(nil, ws.OpClose, answer), cause: causeClient})
 	if s.said.Load() { // this is the answer to our own
 		s.closeCleanly(s.ending.Load().cause)
@@ -229,9 +229,10 @@ func (s *session) goodbye(payload []byte) error {
 // act carries out a request, and tells the client if that failed. A session that is
 // ending carries out nothing. It reports whether the client is to be borne any longer.
 func (s *session) act(message []byte, text bool) (borne bool) {
-	if s.ending.Load() != nil {
+	if s.ending.Load() != nil || !s.began() {
 		return s.bearRefused(len(message))
 	}
+	defer s.done()
 	accepted := time.Now()
 	requestID := func() string { return chat.RequestID(message) }
 	out := s.request(accepted, requestID, func() chat.Outcome {

@@ -63,7 +63,7 @@ type session struct {
 	closed atomic.Pointer[cause]  // set once, when the conn is to be closed
 	broken atomic.Bool            // and what the client has not read by then is worth nothing
 	said   atomic.Bool            // all that is to be written was
-	parted atomic.Bool            // the client sent its close frame
+	doing  atomic.Uint32          // acting, leaving, parted
 
 	// Owned by the wheel: its mu guards slot and links, its goroutine the rest.
 	wheelSlot            int16
@@ -134,6 +134,38 @@ type ending struct {
 func (s *session) end(e *ending) {
 	if s.mark(e) {
 		s.wake()
+	}
+}
+
+const (
+	acting  uint32 = 1 << iota // the reader carries out a request
+	leaving                    // the session ends when it does not
+	parted                     // the client sent its close frame
+)
+
+// has reports whether the session is doing something.
+func (s *session) has(what uint32) bool { return s.doing.Load()&what != 0 }
+
+// leave ends the session for a drain: at once, or when the request that is being carried
+// out is answered. None is begun any more.
+func (s *session) leave() {
+	if s.doing.Or(leaving)&acting == 0 {
+		s.end(&ending{at: s.log.end.Load(), cause: causeDrain})
+	}
+}
+
+// began reports whether a request may be carried out; done must follow.
+func (s *session) began() bool {
+	if s.doing.Or(acting)&leaving == 0 {
+		return true
+	}
+	s.doing.And(^acting)
+	return false
+}
+
+func (s *session) done() {
+	if s.doing.And(^acting)&leaving != 0 {
+		s.leave()
 	}
 }
 
@@ -370,7 +402,7 @@ func (s *session) finish() {
 		return
 	}
 	s.said.Store(true)
-	if e := s.ending.Load(); !e.waits || s.parted.Load() {
+	if e := s.ending.Load(); !e.waits || s.has(parted) {
 		s.closeCleanly(e.cause)
 	}
 }

@@ -192,6 +192,31 @@ func TestDrainHoldsThoseWhoComeBack(t *testing.T) {
 	}
 }
 
+// What is being carried out when its session's turn comes is answered first; what comes
+// after that is not begun.
+func TestDrainAnswersWhatIsInFlight(t *testing.T) {
+	virtually(t, func(t *testing.T, n *node, room chat.ARN) {
+		n.broker.slow = time.Second
+		c := n.connect(room, "user")
+		c.sendMessage("first", "a")
+		go c.conn.Write(t.Context(), websocket.MessageText, []byte(`{"Action":"SEND_MESSAGE","RequestId":"second","Content":"b"}`))
+		ended := make(chan []frame, 1)
+		go func() {
+			_, _, frames := c.closed()
+			ended <- frames
+		}()
+		time.Sleep(500 * time.Millisecond)
+		n.gateway.Drain(t.Context(), 0)
+		frames := <-ended
+		if len(frames) != 1 || frames[0].RequestID != "first" {
+			t.Errorf("got %d frames before the end, want the answer to the request in flight", len(frames))
+		}
+		if n.broker.messages != 1 {
+			t.Errorf("%d messages were published, want 1", n.broker.messages)
+		}
+	})
+}
+
 func TestDrainEndsWithItsContext(t *testing.T) {
 	virtually(t, func(t *testing.T, n *node, room chat.ARN) {
 		n.connect(room, "user")

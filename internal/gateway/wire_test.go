@@ -327,7 +327,7 @@ func FuzzFrames(f *testing.F) {
 		s.ending.Store(&ending{}) // carries out nothing
 		s.closed.Store(new(cause))
 		in := &source{session: s}
-		if err := s.read(in); err == nil && !s.parted.Load() {
+		if err := s.read(in); err == nil && !s.has(parted) {
 			t.Error("ended without a reason")
 		}
 	})

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -86,21 +87,29 @@ func (s *Server) watchNodes(ctx context.Context) {
 	if !s.shared {
 		return
 	}
-	var since time.Time // this node's broker is away; zero: it is not
+	var alone solitude
+	var evicting sync.WaitGroup
+	stop := func() {}
+	defer func() {
+		stop()
+		evicting.Wait()
+	}()
 	evicted := false
 	for ; ctx.Err() == nil; wait(ctx, beatInterval) {
 		well := s.broker.Up()
-		others, err := s.beat(ctx, well)
-		switch {
-		case well:
-			since, evicted = time.Time{}, false
-		case since.IsZero():
-			since = time.Now()
-		case err == nil && !evicted && time.Since(since) > aloneTime && anyWell(others):
-			s.logger.Error("the broker cannot be reached, and other nodes reach it: sessions are sent to them", "after", time.Since(since))
-			s.gateway.Evict(ctx, evictWindow)
-			evicted = true
+		if well {
+			stop() // who has not been told may stay
+			alone, evicted = solitude{}, false
 		}
+		others, err := s.beat(ctx, well)
+		if err != nil || !alone.lasts(well, anyWell(others), time.Now()) || evicted {
+			continue
+		}
+		s.logger.Error("the broker cannot be reached, and other nodes reach it: sessions are sent to them", "for", aloneTime)
+		evicted = true
+		telling, cancel := context.WithCancel(ctx)
+		stop = cancel
+		evicting.Go(func() { s.gateway.Evict(telling, evictWindow) })
 	}
 }
 

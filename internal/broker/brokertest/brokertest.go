@@ -119,6 +119,7 @@ func Run(t *testing.T, open func(t *testing.T, deliver func(*chat.Publication)) 
 		numbers := map[uint64]bool{}
 		last := uint64(0)
 		for _, pub := range in.all() {
+			at = begun(at, chat.Position{Epoch: pub.Position.Epoch, Number: 1}) // it may have come before the first
 			if pub.Position.Epoch == at.Epoch {
 				numbers[pub.Position.Number] = true
 				last = max(last, pub.Position.Number)

@@ -37,6 +37,7 @@ test: deps ## run all tests; first install what they need, on Debian as root
 deps:
 	@wanted() { \
 	  command -v gcc >/dev/null || echo gcc libc6-dev; \
+	  command -v ip >/dev/null || echo iproute2; \
 	  node --version >/dev/null 2>&1 || echo nodejs; \
 	  npm --version >/dev/null 2>&1 || echo npm; \
 	  aws --version >/dev/null 2>&1 || echo awscli; \
@@ -80,8 +81,8 @@ fuzz: ## run every fuzz target for FUZZTIME
 	  go test -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x "$$(dirname "$$file")" </dev/null; \
 	done
 
-soak: ## run the tests SOAKCOUNT times and kill servers for SOAKTIME, for what fails rarely
-	PARLOR_SOAK=$(SOAKTIME) go test -race -run '^TestCrash$$' -count=1 -timeout 0 -v ./internal/parlortest
+soak: ## run the tests SOAKCOUNT times, kill servers for SOAKTIME, and have nodes suffer faults at length
+	PARLOR_SOAK=$(SOAKTIME) go test -race -run '^(TestCrash|TestFaults)$$' -count=1 -timeout 0 -v ./internal/parlortest
 	go test -race -shuffle=on -count=$(SOAKCOUNT) -timeout 0 ./...
 	@if [ -n '$(LOAD)' ]; then set -x; go test -run '^TestLoad' -count=$(SOAKCOUNT) -timeout 0 $(LOAD); fi
 

@@ -40,6 +40,7 @@ deps:
 	  command -v gcc >/dev/null || echo gcc libc6-dev; \
 	  command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || echo haproxy; \
 	  command -v sqlite3 >/dev/null || echo sqlite3; \
+	  command -v ip >/dev/null || [ -x /sbin/ip ] || echo iproute2; \
 	  node --version >/dev/null 2>&1 || echo nodejs; \
 	  npm --version >/dev/null 2>&1 || echo npm; \
 	  aws --version >/dev/null 2>&1 || echo awscli; \
@@ -84,8 +85,8 @@ fuzz: ## run every fuzz target for FUZZTIME
 	  go test -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x "$$(dirname "$$file")" </dev/null; \
 	done
 
-soak: ## run the tests SOAKCOUNT times, kill servers and take their store away for SOAKTIME, for what fails rarely
-	PARLOR_SOAK=$(SOAKTIME) go test -race -run '^(TestCrash|TestNodes.*)$$' -count=1 -timeout 0 -v ./internal/parlortest
+soak: ## run the tests SOAKCOUNT times, kill servers for SOAKTIME, and have nodes suffer faults at length
+	PARLOR_SOAK=$(SOAKTIME) go test -race -run '^(TestCrash|TestFaults|TestNodes.*)$$' -count=1 -timeout 0 -v ./internal/parlortest
 	go test -race -shuffle=on -count=$(SOAKCOUNT) -timeout 0 ./...
 	@if [ -n '$(LOAD)' ]; then set -x; go test -run '^TestLoad' -count=$(SOAKCOUNT) -timeout 0 $(LOAD); fi
 

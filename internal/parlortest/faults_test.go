@@ -36,6 +36,7 @@ func TestFaults(t *testing.T) {
 		}
 	}
 
+	const forgets = "Redis restarted empty"
 	for _, test := range []struct {
 		name  string
 		fault func()
@@ -53,12 +54,19 @@ func TestFaults(t *testing.T) {
 				time.Sleep(300 * time.Millisecond)
 			}
 		}, quiet},
-		{"Redis restarted empty", func() {
+		{forgets, func() {
 			for range length(1, 10) {
 				redis.Restart()
 				time.Sleep(500 * time.Millisecond)
 			}
-		}, stays},
+		}, func(t *testing.T, o outcome) {
+			stays(t, o)
+			// What its echo never reached is offered again, and comes after what was said
+			// meanwhile; and a node that dies just then offers nothing.
+			if o.twice > 0 || o.missing+o.late > o.accepted/20 {
+				t.Errorf("missing %d, twice %d, out of order %d of %d messages: want 0/0/0 or very few", o.missing, o.twice, o.late, o.accepted)
+			}
+		}},
 		{"Redis away", func() {
 			redis.Stop()
 			time.Sleep(5 * time.Second)
@@ -84,7 +92,9 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			o := r.under(t, usual, test.fault, nil)
-			o.clean(t)
+			if test.name != forgets {
+				o.clean(t)
+			}
 			if test.holds != nil {
 				test.holds(t, o)
 			}

@@ -155,7 +155,7 @@ func stopTime(t testing.TB) time.Duration {
 		return d
 	}
 	return seconds("internal/server/server.go", "drainGrace") + seconds("internal/server/server.go", "shutdownGrace") +
-		seconds("internal/chatlog/shipper.go", "stopTimeout")
+		seconds("internal/server/chatlog.go", "shipGrace") + seconds("internal/chatlog/shipper.go", "countFor")
 }
 
 // file reads a file of the repository.

@@ -121,10 +121,8 @@ end
 local deadline, rate = tonumber(ARGV[7]), tonumber(ARGV[8])
 if deadline > 0 and us > deadline then return answer('late', {}) end
 if rate > 0 and over(rate) then return answer('over', {}) end
-if forgot() then
-  begin()
-  redis.call('HSET', KEYS[1], 'p', me)
-end
+local anew = forgot()
+if anew then begin() end
 n = n + 1
 local entry = '1 ' .. int(e) .. ' ' .. int(n) .. ' ' .. id .. ' ' .. ARGV[10] .. ' ' .. ARGV[13]
 local length = redis.call('RPUSH', KEYS[2], entry)
@@ -139,6 +137,7 @@ if rate > 0 then
 else
   redis.call('HSET', KEYS[1], 'e', int(e), 'n', int(n))
 end
+if anew then redis.call('HSET', KEYS[1], 'p', me) end
 if again then
   redis.call('HSET', KEYS[1], 'g', t[1], 'a', string.sub((recently and m[6] or ' ') .. id .. ' ', -16384))
 end

@@ -189,3 +189,30 @@ func newCertificates(t *testing.T) redistest.Certificates {
 		CA: write("ca.pem", "CERTIFICATE", caDER), Cert: write("cert.pem", "CERTIFICATE", leafDER), Key: write("key.pem", "PRIVATE KEY", keyDER),
 	}
 }
+
+// A server that took over, and refused a publication, has not begun its epoch by that.
+func TestRefusedByAnotherServer(t *testing.T) {
+	server := redistest.Start(t)
+	server.Do(append([]string{"ACL", "SETUSER", "parlor", "on", ">secret"}, strings.Fields(needs)...)...)
+	b := open(t, "redis://parlor:secret@"+server.Address(), "node", func(*chat.Publication) {})
+	pub := func() *chat.Publication {
+		return &chat.Publication{Room: chat.ControlLog, ID: chat.NewID(), Frame: []byte("x")}
+	}
+	first := pub()
+	if err := b.Publish(t.Context(), first, 0); err != nil {
+		t.Fatal(err)
+	}
+	server.Do("HSET", keysOf(chat.ControlLog).state, "p", "another")
+	server.Do("ACL", "SETUSER", "parlor", "resetchannels")
+	if err := b.Publish(t.Context(), pub(), 0); err == nil {
+		t.Fatal("it may publish to no channel: got nil, want an error")
+	}
+	server.Do("ACL", "SETUSER", "parlor", "&parlor:*")
+	last := pub()
+	if err := b.Publish(t.Context(), last, 0); err != nil {
+		t.Fatal(err)
+	}
+	if last.Position.Epoch <= first.Position.Epoch || last.Position.Number != 1 {
+		t.Errorf("got %v after %v, want the first of another epoch", last.Position, first.Position)
+	}
+}

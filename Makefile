@@ -30,6 +30,7 @@ build: ## build bin/parlor, one static binary
 test: deps ## run all tests; first install what they need, on Debian as root
 	go test -race -shuffle=on ./...
 	cd bench && go test -race -shuffle=on ./...
+	cd deploy/test && go test -shuffle=on ./...
 	@if [ -n '$(LOAD)' ]; then set -x; go test -run '^TestLoad' -count=1 $(LOAD); fi
 
 # What the tests need beside Go. On Debian as root it is installed. Elsewhere what is
@@ -37,7 +38,9 @@ test: deps ## run all tests; first install what they need, on Debian as root
 deps:
 	@wanted() { \
 	  command -v gcc >/dev/null || echo gcc libc6-dev; \
-	  command -v ip >/dev/null || echo iproute2; \
+	  command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || echo haproxy; \
+	  command -v sqlite3 >/dev/null || echo sqlite3; \
+	  command -v ip >/dev/null || [ -x /sbin/ip ] || echo iproute2; \
 	  node --version >/dev/null 2>&1 || echo nodejs; \
 	  npm --version >/dev/null 2>&1 || echo npm; \
 	  aws --version >/dev/null 2>&1 || echo awscli; \
@@ -63,11 +66,12 @@ deps:
 	fi
 
 check: ## gofmt, vet, staticcheck, a tidy go.mod, a static build of bounded size
-	@unformatted=$$(gofmt -l *.go bench cmd internal); [ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l *.go bench cmd deploy internal); [ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted"; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
 	go mod tidy -diff
 	cd bench && go vet ./... && go tool -modfile=../go.mod staticcheck ./... && go mod tidy -diff
+	cd deploy/test && go vet ./... && go tool -modfile=../../go.mod staticcheck ./... && go mod tidy -diff
 	@$(MAKE) --no-print-directory build
 	@bytes=$$(wc -c <bin/parlor); echo "bin/parlor: $$((bytes / 1000000)) MB"; \
 	[ $$bytes -le $$(($(MAX_BINARY_MB) * 1000000)) ] || { echo "more than $(MAX_BINARY_MB) MB"; exit 1; }
@@ -82,7 +86,7 @@ fuzz: ## run every fuzz target for FUZZTIME
 	done
 
 soak: ## run the tests SOAKCOUNT times, kill servers for SOAKTIME, and have nodes suffer faults at length
-	PARLOR_SOAK=$(SOAKTIME) go test -race -run '^(TestCrash|TestFaults)$$' -count=1 -timeout 0 -v ./internal/parlortest
+	PARLOR_SOAK=$(SOAKTIME) go test -race -run '^(TestCrash|TestFaults|TestNodes.*)$$' -count=1 -timeout 0 -v ./internal/parlortest
 	go test -race -shuffle=on -count=$(SOAKCOUNT) -timeout 0 ./...
 	@if [ -n '$(LOAD)' ]; then set -x; go test -run '^TestLoad' -count=$(SOAKCOUNT) -timeout 0 $(LOAD); fi
 

@@ -181,3 +181,21 @@ func TestForgottenIsAskedForInPeace(t *testing.T) {
 		t.Errorf("asked %v times in a second, want some", got)
 	}
 }
+
+// A server that answers and takes nothing is not one to be ready with.
+func TestReadyToWrite(t *testing.T) {
+	server := redistest.Start(t)
+	b := open(t, server.URL(), "a", func(*chat.Publication) {})
+	server.Do("CONFIG", "SET", "maxmemory", "1")
+	if err := b.Ready(t.Context()); err == nil {
+		t.Error("without memory: got ready")
+	}
+	server.Do("CONFIG", "SET", "maxmemory", "0")
+	if err := b.Ready(t.Context()); err != nil {
+		t.Errorf("with memory again: got %v", err)
+	}
+	server.Do("REPLICAOF", "127.0.0.1", "1")
+	if err := b.Ready(t.Context()); err == nil {
+		t.Error("a replica: got ready")
+	}
+}

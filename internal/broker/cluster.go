@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/rueidis"
 )
@@ -14,15 +15,36 @@ import (
 // slots says which server each slot of a cluster leads to.
 type slots [16384]string
 
-// askSlots asks a cluster.
+// askSlots asks a cluster: its servers, one after the other, in no order, until one knows.
 func askSlots(ctx context.Context, client rueidis.Client) (*slots, error) {
-	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	failed := errNoSlots
+	for address, server := range client.Nodes() {
+		s, err := askServer(ctx, address, server)
+		if err == nil {
+			return s, nil
+		}
+		failed = err
+	}
+	return nil, failed
+}
+
+// errNoSlots is the cause when a server knows of no cluster: it has just come, or was
+// sent away.
+var errNoSlots = errors.New("no server of the cluster has slots")
+
+// askTime bounds the asking of one server.
+const askTime = time.Second
+
+func askServer(ctx context.Context, address string, client rueidis.Client) (*slots, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	list, err := client.Do(ctx, client.B().ClusterSlots().Build()).ToArray()
 	if err != nil {
 		return nil, err
 	}
-	known := client.Nodes()
+	if len(list) == 0 {
+		return nil, errNoSlots
+	}
 	var s slots
 	for _, item := range list {
 		one, err := item.ToArray()
@@ -35,17 +57,17 @@ func askSlots(ctx context.Context, client rueidis.Client) (*slots, error) {
 		if err := errors.Join(err1, err2, err3); err != nil || len(server) < 2 || first < 0 || last >= int64(len(s)) {
 			return nil, errors.Join(errWire, err)
 		}
-		host, err1 := server[0].ToString()
-		port, err2 := server[1].AsInt64()
-		if err := errors.Join(err1, err2); err != nil {
+		host, _ := server[0].ToString() // none, or "": the one that was asked
+		if host == "" {
+			host, _, _ = net.SplitHostPort(address)
+		}
+		port, err := server[1].AsInt64()
+		if err != nil {
 			return nil, err
 		}
-		address := net.JoinHostPort(host, strconv.FormatInt(port, 10))
-		if known[address] == nil {
-			return nil, errNoServer // the client has not heard of it yet
-		}
+		at := net.JoinHostPort(host, strconv.FormatInt(port, 10))
 		for i := first; i <= last; i++ {
-			s[i] = address
+			s[i] = at
 		}
 	}
 	return &s, nil
@@ -89,4 +111,19 @@ func slotOf(key string) int {
 func isDialError(err error) bool {
 	var of *net.OpError
 	return errors.As(err, &of) && of.Op == "dial"
+}
+
+// isElsewhere reports whether a server of a cluster said that another one is to be asked,
+// or that it will be soon.
+func isElsewhere(err error) bool {
+	said, ok := rueidis.IsRedisErr(err)
+	if !ok {
+		return false
+	}
+	for _, prefix := range []string{"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"} {
+		if strings.HasPrefix(said.Error(), prefix) {
+			return true
+		}
+	}
+	return false
 }

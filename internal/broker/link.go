@@ -16,49 +16,74 @@ import (
 )
 
 // links are the connections by which this node hears of publications: one to the server,
-// or one to each primary of a cluster. Every room with sessions here has its channel
-// subscribed at the link that its slot leads to.
+// which Sentinels may replace by another, or one to each primary of a cluster. Every room
+// with sessions here has its channel subscribed at the link that its slot leads to.
+//
+// A node hears if all its links are up: while one primary of a cluster is away it hears
+// of nothing, as it were, and lets nobody in, also to rooms of the others; who is there
+// goes on talking. Which rooms could be believed would be more to know and to get wrong,
+// for the seconds that a failover takes.
 type links struct {
 	b      *Redis
 	option rueidis.ClientOption
 
-	judging sync.Mutex // before mu
+	running sync.WaitGroup // of links
+	judging sync.Mutex     // before mu
 
 	mu      sync.Mutex
 	redis   rueidis.Client // nil before the first connection
 	all     map[string]*link
-	slots   *slots // nil where there is no cluster
+	slots   *slots    // nil where there is no cluster
+	asked   time.Time // when the servers were last known
 	hearing bool
-	stale   chan struct{} // asks for another look at the cluster
-	lostAt  time.Time     // when this node last ceased to hear; zero: it hears
+	stale   chan struct{} // asks for another look at the servers
+	lostAt  time.Time     // until when all was well; zero: it is
 }
 
 // link is one connection. Its goroutine alone sends on it.
 type link struct {
 	owner   *links
-	address string // "" where there is no cluster
+	address string
+	cluster bool // the server has some slots of all
 	cancel  context.CancelFunc
-	done    chan struct{}
 
 	kick  chan struct{}
 	mu    sync.Mutex
 	dirty map[string]bool // channels to look at
-	leave map[string]bool // channels whose subscription is being given up
-	up    bool            // owned by links.mu
+	moved []string        // channels that the server has given up, with their slot
+
+	// Owned by links.mu.
+	up   bool
+	well time.Time // when it was last found to be
 
 	// Owned by the link's goroutine.
-	have map[string]*room // subscribed, and for which room that was confirmed
+	have    map[string]*room // subscribed, and for which room that was confirmed
+	refused map[string]bool  // channels that the server does not serve, though it should
+	since   time.Time        // when the first of refused was
 }
 
 const (
 	// linkBatch is how many channels are subscribed to in one go.
 	linkBatch = 256
+	// lookBatch is how many rooms are brought up to date in one go: each may lack its whole
+	// log, and all must come within tryTime.
+	lookBatch = 32
 	// linkCheck is how often a link is asked for a sign of life, which may take tryTime.
 	linkCheck = time.Second
 	// reconnectJitter spreads the nodes that come back when the broker does.
 	reconnectJitter = 200 * time.Millisecond
 	// clusterCheck is how often a cluster is asked how its slots are divided.
 	clusterCheck = 5 * time.Second
+	// sentinelCheck is how often the Sentinels are asked which server is the primary, if
+	// they do not say so by themselves: a primary that was replaced while it was frozen
+	// takes itself for one for some seconds after it has thawed.
+	sentinelCheck = 2 * time.Second
+	// unknownTime is for how long the servers may be unknown, or a slot served by none,
+	// before this node counts as not hearing.
+	unknownTime = 2 * time.Second
+	// maxMoved is how often a call follows where servers of a cluster point, who may point
+	// at each other for a while. Then it waits like others that fail.
+	maxMoved = 4
 	// offersAtOnce is how many publications are offered again at the same time.
 	offersAtOnce = 32
 )
@@ -69,6 +94,10 @@ func newLinks(b *Redis, option rueidis.ClientOption) *links {
 	option.DisableRetry = true // a call that may have been carried out is ours to repeat
 	option.Dialer = net.Dialer{Timeout: tryTime, KeepAlive: time.Second}
 	option.ConnWriteTimeout = tryTime
+	option.ClusterOption.ShardsRefreshInterval = clusterCheck
+	option.ClusterOption.MaxMovedRedirections = maxMoved
+	option.Sentinel.TopologyRefreshInterval = sentinelCheck
+	option.Sentinel.Dialer = option.Dialer
 	return &links{b: b, option: option, all: map[string]*link{}, stale: make(chan struct{}, 1)}
 }
 
@@ -104,24 +133,36 @@ func (l *links) run(ctx context.Context) {
 			return
 		}
 	}
-	ticker := time.NewTicker(clusterCheck)
-	defer ticker.Stop()
+	interval := linkCheck
+	if l.client().Mode() == rueidis.ClientModeCluster {
+		interval = clusterCheck
+	}
+	unknown := false
 	for ctx.Err() == nil {
-		l.arrange(ctx)
+		next := interval
+		err := l.arrange(ctx)
+		if err != nil && !unknown && ctx.Err() == nil {
+			l.b.config.Logger.Warn("the servers of Redis are not known; asking again", "error", err)
+		}
+		if unknown = err != nil; unknown {
+			next = unknownTime / 4
+		}
+		timer := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
 		case <-l.stale:
 			sleep(ctx, 50*time.Millisecond) // let the cluster settle, and others ask too
-		case <-ticker.C:
+		case <-timer.C:
 		}
+		timer.Stop()
 	}
 	l.mu.Lock()
 	all := slices.Collect(maps.Values(l.all))
 	l.mu.Unlock()
 	for _, one := range all {
 		one.cancel()
-		<-one.done
 	}
+	l.running.Wait()
 }
 
 func (l *links) close() {
@@ -131,20 +172,23 @@ func (l *links) close() {
 }
 
 // arrange sees to it that there is a link for each server that has rooms.
-func (l *links) arrange(ctx context.Context) {
+func (l *links) arrange(ctx context.Context) error {
 	client := l.client()
-	addresses := []string{""}
 	var divided *slots
+	var addresses []string
 	if client.Mode() == rueidis.ClientModeCluster {
 		var err error
 		if divided, err = askSlots(ctx, client); err != nil {
-			return // the links that there are say what is wrong
+			l.judge()
+			return err
 		}
 		addresses = divided.addresses()
+	} else {
+		addresses = slices.Collect(maps.Keys(client.Nodes())) // one: the primary
 	}
 	l.mu.Lock()
-	changed := divided != nil && (l.slots == nil || *divided != *l.slots)
-	l.slots = divided
+	before := l.slots
+	l.slots, l.asked = divided, time.Now()
 	var gone []*link
 	for address, one := range l.all {
 		if !slices.Contains(addresses, address) {
@@ -158,35 +202,33 @@ func (l *links) arrange(ctx context.Context) {
 		}
 	}
 	l.mu.Unlock()
+	l.judge()
 	for _, one := range gone {
 		one.cancel()
-		<-one.done
 	}
-	if len(gone) > 0 {
-		l.judge()
+	if before == nil || divided == nil || *before == *divided {
+		return nil // new links look at all rooms by themselves
 	}
-	if changed {
-		l.b.mu.Lock()
-		rooms := slices.Collect(maps.Values(l.b.rooms))
-		l.b.mu.Unlock()
-		for _, r := range rooms {
+	l.b.mu.Lock()
+	rooms := slices.Collect(maps.Values(l.b.rooms))
+	l.b.mu.Unlock()
+	for _, r := range rooms {
+		if slot := slotOf(r.keys.channel); before[slot] != divided[slot] {
 			l.changed(r)
 		}
 	}
+	return nil
 }
 
 // start starts a link. l.mu is held.
 func (l *links) start(ctx context.Context, address string) *link {
 	ctx, cancel := context.WithCancel(ctx)
-	one := &link{owner: l, address: address, cancel: cancel, done: make(chan struct{}), kick: make(chan struct{}, 1), dirty: map[string]bool{}}
-	go func() {
-		defer close(one.done)
-		one.run(ctx)
-	}()
+	one := &link{owner: l, address: address, cluster: l.slots != nil, cancel: cancel, kick: make(chan struct{}, 1), dirty: map[string]bool{}}
+	l.running.Go(func() { one.run(ctx) })
 	return one
 }
 
-// again asks for another look at how the cluster is divided.
+// again asks for another look at which servers there are.
 func (l *links) again() {
 	select {
 	case l.stale <- struct{}{}:
@@ -202,6 +244,17 @@ func (l *links) changed(r *room) {
 	for _, one := range all {
 		one.look(r.keys.channel)
 	}
+}
+
+// addressOf is the server of a cluster that a key's slot leads to; "" if there is no
+// cluster, or nobody knows yet.
+func (l *links) addressOf(key string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.slots == nil {
+		return ""
+	}
+	return l.slots[slotOf(key)]
 }
 
 // serves reports whether a channel's slot leads to a server.
@@ -225,9 +278,16 @@ func (l *links) judge() {
 	l.judging.Lock()
 	defer l.judging.Unlock()
 	l.mu.Lock()
-	hearing := len(l.all) > 0
+	now := time.Now()
+	hearing := len(l.all) > 0 && (l.slots == nil || now.Sub(l.asked) < clusterCheck+unknownTime)
+	well := now
 	for _, one := range l.all {
-		hearing = hearing && one.up
+		if !one.up {
+			hearing = false
+			if !one.well.IsZero() && one.well.Before(well) {
+				well = one.well
+			}
+		}
 	}
 	changed := hearing != l.hearing
 	l.hearing = hearing
@@ -235,7 +295,8 @@ func (l *links) judge() {
 	if changed && hearing {
 		l.lostAt = time.Time{}
 	} else if changed {
-		l.lostAt = time.Unix(0, l.b.heard.Load()) // it may have been away since
+		l.lostAt = well
+		l.b.offers.hold(well.Add(-offerTime))
 	}
 	l.mu.Unlock()
 	if !changed {
@@ -274,26 +335,6 @@ func (k *link) take() []string {
 	return channels
 }
 
-// leaving notes which subscriptions are being given up.
-func (k *link) leaving(channels []string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.leave = nil
-	for _, channel := range channels {
-		if k.leave == nil {
-			k.leave = map[string]bool{}
-		}
-		k.leave[channel] = true
-	}
-}
-
-// leaves reports whether a subscription is being given up by the link itself.
-func (k *link) leaves(channel string) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.leave[channel]
-}
-
 // run keeps the connection until ctx ends.
 func (k *link) run(ctx context.Context) {
 	defer k.owner.set(k, false)
@@ -316,29 +357,28 @@ func (k *link) run(ctx context.Context) {
 	}
 }
 
-var errNoServer = errors.New("the server is no longer in the cluster")
+var errNotServed = errors.New("the server does not serve a slot that is said to be its")
 
-// connection is one connection, from its beginning to its end.
+// connection is one connection, from its beginning to its end. It is not one of those that
+// scripts go by: they may lead to another server already.
 func (k *link) connection(ctx context.Context) error {
-	client := k.owner.client()
-	if k.address != "" {
-		if client = client.Nodes()[k.address]; client == nil {
-			return errNoServer
-		}
+	option := k.owner.option
+	option.InitAddress, option.ForceSingleClient, option.PipelineMultiplex = []string{k.address}, true, -1
+	option.Sentinel = rueidis.SentinelOption{}
+	client, err := rueidis.NewClient(option)
+	if err != nil {
+		return err
 	}
+	defer client.Close()
 	conn, release := client.Dedicate()
 	defer release()
-	defer conn.Close() // it has subscriptions, and is nobody else's any more
-	k.have = map[string]*room{}
-	migrated := make(chan struct{}, 1)
+	defer conn.Close() // it has subscriptions
+	k.have, k.refused = map[string]*room{}, map[string]bool{}
 	lost := conn.SetPubSubHooks(rueidis.PubSubHooks{
 		OnMessage: func(m rueidis.PubSubMessage) { k.owner.b.heardEntry(m.Channel, m.Message) },
 		OnSubscription: func(s rueidis.PubSubSubscription) {
-			if s.Kind == "sunsubscribe" && !k.leaves(s.Channel) && k.owner.b.roomOf(s.Channel) != nil { // the slot was moved
-				select {
-				case migrated <- struct{}{}:
-				default:
-				}
+			if s.Kind == "sunsubscribe" && k.owner.b.roomOf(s.Channel) != nil {
+				k.gaveUp(s.Channel)
 			}
 		},
 	})
@@ -351,9 +391,8 @@ func (k *link) connection(ctx context.Context) error {
 	ticker := time.NewTicker(linkCheck)
 	defer ticker.Stop()
 	for {
-		channels := k.take()
-		if len(channels) > 0 {
-			if err := k.subscribe(ctx, conn, channels); err != nil {
+		if channels := k.take(); len(channels) > 0 {
+			if err := k.subscribe(ctx, client, conn, channels); err != nil {
 				return err
 			}
 			continue
@@ -365,15 +404,30 @@ func (k *link) connection(ctx context.Context) error {
 		case err := <-lost:
 			return err
 		case <-k.kick:
-		case <-migrated:
-			k.owner.again()
-			return errors.New("slots have moved")
 		case <-ticker.C:
 			if err := k.ping(ctx, conn); err != nil {
 				return err
 			}
+			if len(k.refused) == 0 {
+				continue
+			}
+			if time.Since(k.since) > unknownTime {
+				return errNotServed
+			}
+			for channel := range k.refused {
+				k.look(channel)
+			}
 		}
 	}
+}
+
+// gaveUp notes that the server serves a channel no more: its slot was moved, or it was
+// asked to before the room came back.
+func (k *link) gaveUp(channel string) {
+	k.mu.Lock()
+	k.moved = append(k.moved, channel)
+	k.mu.Unlock()
+	k.look(channel)
 }
 
 func (k *link) ping(ctx context.Context, conn rueidis.DedicatedClient) error {
@@ -381,18 +435,29 @@ func (k *link) ping(ctx context.Context, conn rueidis.DedicatedClient) error {
 	defer cancel()
 	err := conn.Do(ctx, conn.B().Ping().Build()).Error()
 	if err == nil {
-		k.owner.b.heard.Store(time.Now().UnixNano())
+		k.owner.mu.Lock()
+		k.well = time.Now()
+		k.owner.mu.Unlock()
 	}
 	return err
 }
 
 // subscribe brings some channels to where they should be: subscribed if the room has
 // sessions here and is this server's, and then up to date.
-func (k *link) subscribe(ctx context.Context, conn rueidis.DedicatedClient, channels []string) error {
+func (k *link) subscribe(ctx context.Context, client rueidis.Client, conn rueidis.DedicatedClient, channels []string) error {
 	b := k.owner.b
+	k.mu.Lock()
+	moved := k.moved
+	k.moved = nil
+	k.mu.Unlock()
+	for _, channel := range moved {
+		delete(k.have, channel)
+		k.owner.again()
+	}
 	var wanted, unwanted []string
 	var rooms []*room
 	for _, channel := range channels {
+		delete(k.refused, channel)
 		r := b.roomOf(channel)
 		_, have := k.have[channel]
 		switch {
@@ -407,13 +472,13 @@ func (k *link) subscribe(ctx context.Context, conn rueidis.DedicatedClient, chan
 			unwanted = append(unwanted, channel)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	sending, cancel := context.WithTimeout(ctx, tryTime)
 	defer cancel()
 	var commands []rueidis.Completed
 	add := func(channels []string, build func(...string) rueidis.Completed) {
 		switch {
 		case len(channels) == 0:
-		case k.address == "":
+		case !k.cluster:
 			commands = append(commands, build(channels...))
 		default: // one command is for one slot
 			for _, channel := range channels {
@@ -423,24 +488,38 @@ func (k *link) subscribe(ctx context.Context, conn rueidis.DedicatedClient, chan
 	}
 	add(wanted, func(c ...string) rueidis.Completed { return conn.B().Ssubscribe().Channel(c...).Build() })
 	add(unwanted, func(c ...string) rueidis.Completed { return conn.B().Sunsubscribe().Channel(c...).Build() })
-	k.leaving(unwanted)
-	for _, result := range conn.DoMulti(ctx, commands...) {
-		if err := result.Error(); err != nil {
+	for i, result := range conn.DoMulti(sending, commands...) {
+		switch err := result.Error(); {
+		case err == nil:
+		case k.cluster && isElsewhere(err) && i < len(wanted):
+			if len(k.refused) == 0 {
+				k.since = time.Now()
+			}
+			k.refused[wanted[i]] = true
+		case k.cluster && isElsewhere(err): // it is not subscribed there any more
+		default:
 			return err
 		}
 	}
-	k.leaving(nil) // all have been confirmed
+	if len(k.refused) > 0 {
+		k.owner.again()
+		rooms = slices.DeleteFunc(rooms, func(r *room) bool { return k.refused[r.keys.channel] })
+	}
 	for _, channel := range unwanted {
 		delete(k.have, channel)
 	}
-	return k.catchUp(ctx, rooms)
+	for some := range slices.Chunk(rooms, lookBatch) {
+		if err := k.catchUp(ctx, client, some); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // catchUp brings rooms up to date that were just subscribed to.
-func (k *link) catchUp(ctx context.Context, rooms []*room) error {
-	if len(rooms) == 0 {
-		return nil
-	}
+func (k *link) catchUp(ctx context.Context, client rueidis.Client, rooms []*room) error {
+	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	defer cancel()
 	b := k.owner.b
 	calls := make([]rueidis.LuaExec, len(rooms))
 	for i, r := range rooms {
@@ -448,16 +527,19 @@ func (k *link) catchUp(ctx context.Context, rooms []*room) error {
 		calls[i] = rueidis.LuaExec{Keys: []string{r.keys.state, r.keys.log}, Args: where(at, there)}
 	}
 	sent := time.Now()
-	for i, result := range lookScript.ExecMulti(ctx, k.owner.client(), calls...) {
-		list, err := result.ToArray()
-		if err != nil {
-			return err
-		}
-		a, err := b.read(list, rooms[i].arn, sent)
-		if err != nil {
-			return err
-		}
+	for i, result := range lookScript.ExecMulti(ctx, client, calls...) { // loads it at this server alone
 		room := rooms[i]
+		a, err := b.read(result, room.arn, b.clockOf(room.keys.state), sent)
+		if err != nil && k.cluster && isElsewhere(err) { // its slot is on the move
+			a, err = b.look(ctx, room)
+		}
+		if err != nil && !transient(err) { // something is wrong with the keys of this room alone
+			b.config.Logger.Error("a room cannot be read from Redis", "room", room.arn.String(), "error", err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
 		k.have[room.keys.channel] = room
 		if a.whole = calls[i].Args[2] == "1"; a.whole {
 			b.apply(room, a)

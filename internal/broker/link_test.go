@@ -91,9 +91,9 @@ func TestLostSinceTheLastSignOfLife(t *testing.T) {
 	b.links.all[""] = one
 	b.links.set(one, true)
 	heard := time.Now().Add(-3 * time.Second)
-	b.heard.Store(heard.UnixNano())
+	one.well = heard
 	b.links.set(one, false)
-	if got := b.links.lostAt; !got.Equal(time.Unix(0, heard.UnixNano())) {
+	if got := b.links.lostAt; !got.Equal(heard) {
 		t.Errorf("got %v, want %v", got, heard)
 	}
 }

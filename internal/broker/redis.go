@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,7 +23,9 @@ import (
 type RedisConfig struct {
 	// URL is where Redis (7 or newer) or Valkey is: redis://[user:password@]host:port/db,
 	// rediss:// over TLS; with ?addr=host:port for each further node of a cluster, with
-	// ?master_set=NAME where host:port and addr are Sentinels.
+	// ?master_set=NAME where host:port and addr are Sentinels, whose own user, if any, is
+	// sentinel_user and sentinel_password. Over TLS, cacert=FILE is who may sign (else who
+	// the system trusts), cert=FILE and key=FILE are what this node shows.
 	URL string
 	// Node names this node among the others. It must be another one each time that the
 	// process starts.
@@ -50,13 +52,10 @@ type RedisConfig struct {
 //     read from the log; what that has no more is counted, and said as a PublishGap.
 type Redis struct {
 	config  RedisConfig
-	client  rueidis.Client
 	metrics *redisMetrics
-	clock   clock
+	clocks  clocks
 	offers  offers
 	links   *links
-
-	heard atomic.Int64 // when a link was last well, in nanoseconds since 1970; 0: never
 
 	mu     sync.Mutex
 	rooms  map[chat.ARN]*room
@@ -78,11 +77,11 @@ const (
 
 // NewRedis returns a broker. The server need not be there yet.
 func NewRedis(c RedisConfig) (*Redis, error) {
-	option, err := rueidis.ParseURL(c.URL)
+	option, err := parseURL(c.URL)
 	if err != nil {
-		return nil, errors.New("the URL of Redis is not one that is understood") // which may have a password in it
+		return nil, err
 	}
-	b := &Redis{config: c, metrics: newRedisMetrics(c.Metrics), rooms: map[chat.ARN]*room{}, byName: map[string]*room{}}
+	b := &Redis{config: c, metrics: newRedisMetrics(c.Metrics), clocks: clocks{all: map[string]*clock{}}, rooms: map[chat.ARN]*room{}, byName: map[string]*room{}}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.links = newLinks(b, option)
 	return b, nil
@@ -90,6 +89,11 @@ func NewRedis(c RedisConfig) (*Redis, error) {
 
 // errAway is the cause while there is no connection yet.
 var errAway = errors.New("Redis has not been reached yet")
+
+// errReplaced is the cause when the slot was given to another server meanwhile. What the
+// one before said may be forgotten: it may have been replaced while it was frozen, and not
+// know that yet.
+var errReplaced = errors.New("the slot of the room has moved to another server")
 
 // keys are a room's names in Redis. All have one hash tag.
 type keys struct{ state, log, channel string }
@@ -113,16 +117,20 @@ func (b *Redis) call(ctx context.Context, script *rueidis.Lua, k []string, room 
 	if client == nil {
 		return answer{}, errAway
 	}
-	sent := time.Now()
-	list, err := script.Exec(ctx, client, k, args).ToArray()
-	if err != nil {
-		return answer{}, err
+	sent, server := time.Now(), b.links.addressOf(k[0])
+	result := script.Exec(ctx, client, k, args)
+	if b.links.addressOf(k[0]) != server {
+		return answer{}, errReplaced
 	}
-	return b.read(list, room, sent)
+	return b.read(result, room, b.clockOf(k[0]), sent)
 }
 
-// read reads a script's answer.
-func (b *Redis) read(list []rueidis.RedisMessage, room chat.ARN, sent time.Time) (a answer, err error) {
+// read reads a script's answer, which has the server's clock.
+func (b *Redis) read(result rueidis.RedisResult, room chat.ARN, clock *clock, sent time.Time) (a answer, err error) {
+	list, err := result.ToArray()
+	if err != nil {
+		return a, err
+	}
 	if len(list) < 4 {
 		return a, errWire
 	}
@@ -139,7 +147,7 @@ func (b *Redis) read(list []rueidis.RedisMessage, room chat.ARN, sent time.Time)
 	if a.how, err = list[0].ToString(); err != nil {
 		return a, err
 	}
-	b.clock.saw(int64(head[0]), sent, time.Now())
+	clock.saw(int64(head[0]), sent, time.Now())
 	a.at = chat.Position{Epoch: head[1], Number: head[2]}
 	for _, message := range list[4:] {
 		text, err := message.ToString()
@@ -180,6 +188,11 @@ func (b *Redis) Publish(ctx context.Context, pub *chat.Publication, rate int) er
 	}
 	if a.how == "over" {
 		return chat.RateLimitExceeded(pub.Room, rate)
+	}
+	if a.how == "published" {
+		pub.Position = a.at
+	} else if i := slices.IndexFunc(a.entries, func(e entry) bool { return e.pub.ID == pub.ID }); i >= 0 {
+		pub.Position = a.entries[i].at
 	}
 	f.at, f.published = a.at, time.Now()
 	b.offers.add(f)
@@ -227,10 +240,10 @@ func (b *Redis) tryPublish(ctx context.Context, room *room, f offer, deadline ti
 	if again {
 		flag = "1"
 	}
-	args := append(where(at, there), strconv.Itoa(maxLog), strconv.Itoa(logSlack), b.clock.at(deadline), strconv.Itoa(rate),
+	args := append(where(at, there), strconv.Itoa(maxLog), strconv.Itoa(logSlack), b.clockOf(f.keys.state).at(deadline), strconv.Itoa(rate),
 		f.id, flag, strconv.FormatUint(f.at.Epoch, 10), strconv.FormatUint(f.at.Number, 10), f.payload)
 	a, err := b.call(ctx, publishScript, []string{f.keys.state, f.keys.log, f.keys.channel}, f.room, args...)
-	a.whole = there && a.how == "published" // a refusal has no entries
+	a.whole = there && (a.how == "published" || a.how == "known") // a refusal has no entries
 	return a, err
 }
 
@@ -479,7 +492,8 @@ func (b *Redis) heardEntry(channel, text string) {
 	b.deliver(room, func() ([]*chat.Publication, bool) { return room.take([]entry{e}) })
 }
 
-// Ready implements [chat.Broker]: the links are up, and scripts run.
+// Ready implements [chat.Broker]: the links are up, and scripts run and may write, which
+// they may not where memory is used up or the server is a replica.
 func (b *Redis) Ready(ctx context.Context) error {
 	if !b.links.up() {
 		return errors.New("the link to Redis is down")
@@ -488,7 +502,10 @@ func (b *Redis) Ready(ctx context.Context) error {
 	if client == nil {
 		return errAway
 	}
-	return client.Do(ctx, client.B().Ping().Build()).Error()
+	if err := borrowScript.Exec(ctx, client, []string{"parlor:{" + b.config.Node + "}:ready"}, []string{"1000", "1"}).Error(); err != nil {
+		return fmt.Errorf("write to Redis: %w", err)
+	}
+	return nil
 }
 
 // Up implements [Running].
@@ -504,6 +521,25 @@ func (b *Redis) Run(ctx context.Context) error {
 	b.own.Wait()
 	b.links.close()
 	return nil
+}
+
+// clocks are those of a cluster's servers, by address, or the one of the broker, by "".
+type clocks struct {
+	mu  sync.Mutex
+	all map[string]*clock
+}
+
+// clockOf is the clock of the server that a key leads to.
+func (b *Redis) clockOf(key string) *clock {
+	address := b.links.addressOf(key)
+	b.clocks.mu.Lock()
+	defer b.clocks.mu.Unlock()
+	c := b.clocks.all[address]
+	if c == nil {
+		c = &clock{}
+		b.clocks.all[address] = c
+	}
+	return c
 }
 
 // clock is the broker's, as far as this node knows: what it said last on the way that

@@ -17,7 +17,10 @@ import (
 	"parlor/internal/redistest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// A cluster's client that was closed may sleep on for up to a second before it sees that.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"))
+}
 
 // open returns a broker over a server, running until the test ends.
 func open(t testing.TB, url, node string, deliver func(*chat.Publication)) *Redis {
@@ -65,6 +68,7 @@ func TestComeAndGo(t *testing.T) {
 			losses.Add(1)
 		}
 	})
+	losses.Store(0) // it did not hear before it did
 	var all sync.WaitGroup
 	for i := range 8 {
 		arn := chat.ARN{Scope: chat.Scope{Region: "us-west-2", Account: "123456789012"}, Kind: chat.KindRoom, ID: fmt.Sprintf("room%08d", i)}
@@ -84,5 +88,35 @@ func TestComeAndGo(t *testing.T) {
 	all.Wait()
 	if n := losses.Load(); n > 0 {
 		t.Errorf("the link was lost %d times", n)
+	}
+}
+
+// TestSpoiltKey: what is wrong with one room's keys is that room's trouble.
+func TestSpoiltKey(t *testing.T) {
+	server := redistest.Start(t)
+	v := &viewer{}
+	b := open(t, server.URL(), "a", v.deliver)
+	spoilt := chat.ARN{Scope: chat.Scope{Region: "us-west-2", Account: "123456789012"}, Kind: chat.KindRoom, ID: "spoilt"}
+	well := spoilt
+	well.ID = "well"
+	server.Do("SET", keysOf(spoilt).state, "x")
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, _, err := b.Subscribe(ctx, spoilt); err == nil {
+		t.Error("subscribed to a room that cannot be read")
+	}
+	_, leave, err := b.Subscribe(t.Context(), well)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer leave()
+	if !b.Up() {
+		t.Error("the link is down")
+	}
+	if err := b.Publish(t.Context(), &chat.Publication{Room: spoilt}, 0); err == nil {
+		t.Error("published to a room that cannot be written")
+	}
+	if err := b.Publish(t.Context(), &chat.Publication{Room: well, ID: "x"}, 0); err != nil || len(v.shown()) != 1 {
+		t.Errorf("got %v and %v", err, v.shown())
 	}
 }

@@ -223,18 +223,22 @@ type offer struct {
 	published time.Time
 }
 
-// offers are the publications of the last offerTime.
+// offers are the publications of the last offersKept.
 type offers struct {
 	mu    sync.Mutex
 	queue []offer
 	first int // those before are over
 	bytes int
+	from  time.Time // those from then on are kept; zero: those of the last offersKept are
 }
 
 const (
 	// offerTime is how far back a node offers again what it published, when the broker
 	// has been away.
 	offerTime = 5 * time.Second
+	// offersKept is how long a publication may be offered again: as far back, from when
+	// at the latest it is noticed that the broker was away.
+	offersKept = offerTime + linkCheck + tryTime
 	// maxOffers bounds their memory, in bytes.
 	maxOffers = 32 << 20
 )
@@ -242,7 +246,7 @@ const (
 func (o *offers) add(f offer) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for o.first < len(o.queue) && (f.published.Sub(o.queue[o.first].published) > offerTime || o.bytes > maxOffers) {
+	for o.first < len(o.queue) && (o.over(o.queue[o.first], f.published) || o.bytes > maxOffers) {
 		o.bytes -= len(o.queue[o.first].payload)
 		o.queue[o.first] = offer{}
 		o.first++
@@ -256,10 +260,27 @@ func (o *offers) add(f offer) {
 	o.bytes += len(f.payload)
 }
 
-// since returns those that were published after a moment.
+// over reports whether an offer need not be kept.
+func (o *offers) over(f offer, now time.Time) bool {
+	if !o.from.IsZero() {
+		return f.published.Before(o.from)
+	}
+	return now.Sub(f.published) > offersKept
+}
+
+// hold keeps what was published from a moment on until it is asked for: of a cluster, some
+// servers may be away for long while others take more.
+func (o *offers) hold(from time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.from = from
+}
+
+// since returns those that were published after a moment, and holds none any more.
 func (o *offers) since(moment time.Time) []offer {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.from = time.Time{}
 	var found []offer
 	for _, f := range o.queue[o.first:] {
 		if f.published.After(moment) {

@@ -5,7 +5,15 @@ import "github.com/redis/rueidis"
 // A room has two keys and a channel, of one hash tag: the state, a hash of epoch (e),
 // number (n), the moment when the rate's bucket is full (f, microseconds), when the keys
 // last got time to live (x, seconds), when something was last published that was asked
-// again (g, seconds) and the Ids of such (a); and the log, a list of the last entries.
+// again (g, seconds), the Ids of such (a) and the server that began the epoch (p); and the
+// log, a list of the last entries.
+//
+// An epoch is of one server from its start on. What takes over, or comes back, may not
+// have the last of what was published: it begins another before it gives a number once
+// more. Entries of the epoch before stay in the log, and callers that lack them get them.
+//
+// In the scripts, since says how many entries are after one of this epoch or of the one
+// before, and nil where that is not known.
 //
 // Every script answers with a list: how it went, the broker's clock in microseconds,
 // epoch, number, and then entries that the caller lacks.
@@ -26,7 +34,8 @@ const luaCommon = `
 local t = redis.call('TIME')
 local us = t[1] * 1000000 + t[2]
 local function int(x) return string.format('%.0f', x) end
-local m = redis.call('HMGET', KEYS[1], 'e', 'n', 'f', 'x', 'g', 'a')
+local m = redis.call('HMGET', KEYS[1], 'e', 'n', 'f', 'x', 'g', 'a', 'p')
+local me = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local e, n = tonumber(m[1]) or 0, tonumber(m[2]) or 0
 local ce, cn, there = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
 local function over(rate)
@@ -47,20 +56,23 @@ local function keep(anew)
     redis.call('HSET', KEYS[1], 'x', t[1])
   end
 end
-local function lacking(upto)
+local function since(pe, pn)
+  if pe == e then return math.max(0, n - pn) end
+  local le, ln = string.match(redis.call('LINDEX', KEYS[2], -(n + 1)) or '', '^%d+ (%d+) (%d+) ')
+  if tonumber(le) == pe then return n + math.max(0, ln - pn) end
+end
+local function lacking()
   if not there then return {} end
-  if ce == e or ce == 0 then -- who knows of no epoch wants this one alone
-    if n - cn <= 0 then return {} end
-    return redis.call('LRANGE', KEYS[2], -(n - cn), upto)
-  end
-  return redis.call('LRANGE', KEYS[2], 0, upto)
+  local count = ce == 0 and n or since(ce, cn) -- who knows of no epoch wants this one alone
+  if count == 0 then return {} end
+  return redis.call('LRANGE', KEYS[2], count and -count or 0, -1)
 end
 local function answer(how, entries)
   local a = {how, int(us), int(e), int(n)}
   for i = 1, #entries do a[4 + i] = entries[i] end
   return a
 end
-local function forgot() return e == 0 or ce > e or (ce == e and cn > n) end
+local function forgot() return e == 0 or m[7] ~= me or ce > e or (ce == e and cn > n) end
 local function begin()
   e = math.max(math.floor(us / 1000), e + 1, ce + 1)
   n = 0
@@ -73,7 +85,7 @@ end
 // rate (0: none), Id, whether it is asked again, its epoch and number if it had one, the
 // publication.
 //
-// One that is in the log already keeps its number. It is looked for when it is asked
+// One that is in the log already keeps its number, and is known. It is looked for when it is asked
 // again. The first try may come after the second, by another connection: for a while the
 // Ids of those that were published when asked again are kept (a; g: since when, in
 // seconds).
@@ -85,23 +97,34 @@ if again and e > 0 then
   local function has(entry)
     return string.match(entry, '^%d+ %d+ %d+ (%S+) ') == id
   end
-  if pe == e and pn > 0 and pn <= n then
-    local there = redis.call('LINDEX', KEYS[2], -(n - pn + 1))
-    if not there or has(there) then return answer('published', lacking(-1)) end -- the log may have gone past it
+  local log = {}
+  if pn > 0 then
+    local count = since(pe, pn)
+    if count then
+      local found = redis.call('LINDEX', KEYS[2], -(count + 1))
+      if not found and redis.call('LLEN', KEYS[2]) >= tonumber(ARGV[5]) or found and has(found) then -- the log may have gone past it
+        return answer('known', lacking())
+      end
+    end
+    if n > 0 then log = redis.call('LRANGE', KEYS[2], -n, -1) end
+  else
+    log = redis.call('LRANGE', KEYS[2], 0, -1)
   end
-  local log = redis.call('LRANGE', KEYS[2], 0, -1)
   for i = #log, 1, -1 do
-    if has(log[i]) then return answer('published', lacking(-1)) end
+    if has(log[i]) then return answer('known', lacking()) end
   end
 elseif m[6] and recently then
-  if string.find(m[6], ' ' .. id .. ' ', 1, true) then return answer('published', lacking(-1)) end
+  if string.find(m[6], ' ' .. id .. ' ', 1, true) then return answer('known', lacking()) end
 elseif m[6] then
   redis.call('HDEL', KEYS[1], 'a')
 end
 local deadline, rate = tonumber(ARGV[7]), tonumber(ARGV[8])
 if deadline > 0 and us > deadline then return answer('late', {}) end
 if rate > 0 and over(rate) then return answer('over', {}) end
-if forgot() then begin() end
+if forgot() then
+  begin()
+  redis.call('HSET', KEYS[1], 'p', me)
+end
 n = n + 1
 local entry = '1 ' .. int(e) .. ' ' .. int(n) .. ' ' .. id .. ' ' .. ARGV[10] .. ' ' .. ARGV[13]
 local length = redis.call('RPUSH', KEYS[2], entry)
@@ -121,7 +144,7 @@ if again then
 end
 keep(length == 1)
 if there and ce == e and cn == n - 1 then return answer('published', {entry}) end
-return answer('published', lacking(-1))
+return answer('published', lacking())
 `)
 
 // admitScript takes one of the rate. Keys: state, log. Arguments: as above up to the
@@ -139,10 +162,10 @@ return answer('admitted', {})
 var lookScript = rueidis.NewLuaScript(luaCommon + `
 if there and e > 0 and forgot() then
   begin()
-  redis.call('HSET', KEYS[1], 'e', int(e), 'n', int(n))
-  return answer('forgot', {})
+  redis.call('HSET', KEYS[1], 'e', int(e), 'n', int(n), 'p', me)
+  return answer('forgot', lacking())
 end
-return answer('is', lacking(-1))
+return answer('is', lacking())
 `)
 
 // borrowScript takes up to so many of a rate. Key: the moment when its bucket is full.

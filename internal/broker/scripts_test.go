@@ -96,7 +96,7 @@ func TestFirstTryComesLast(t *testing.T) {
 		number uint64
 	}{{"a", true, 1}, {"b", false, 2}, {"c", true, 3}, {"a", false, 3}, {"c", false, 3}, {"a", true, 3}, {"b", true, 3}, {"d", false, 4}} {
 		a, err := b.tryPublish(t.Context(), nil, offered(step.id), deadline, 0, step.again)
-		if err != nil || a.how != "published" || a.at.Number != step.number {
+		if err != nil || a.how != "published" && a.how != "known" || a.at.Number != step.number {
 			t.Errorf("step %d: got %+v, %v, want number %d", i, a, err, step.number)
 		}
 	}

@@ -97,7 +97,8 @@ func TestV0Room(t *testing.T) {
 	pubs := v0Publications()
 	tag := "parlor:{us-west-2:123456789012:AbCdEfGh1234}"
 	seconds := fmt.Sprint(time.Now().Unix())
-	server.Do("HSET", tag+":s", "e", "1795249064442", "n", fmt.Sprint(len(entries)), "f", "0", "x", seconds)
+	server.Do("HSET", tag+":s", "e", "1795249064442", "n", fmt.Sprint(len(entries)), "f", "0", "x", seconds,
+		"p", server.Eval(`return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')`))
 	for _, entry := range entries {
 		server.Do("RPUSH", tag+":l", entry)
 	}

@@ -276,7 +276,7 @@ func (l *limits) reserve(ctx context.Context, scope Scope, s *share, more int) (
 		if err == nil {
 			s.reserved = got
 		}
-		return s.used >= s.reserved, err
+		return more > 0 && s.used >= s.reserved, err // who asked for none more says nothing of that
 	})
 }
 

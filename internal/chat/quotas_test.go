@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -352,7 +353,11 @@ func TestSmallConnectionQuotaIsExact(t *testing.T) {
 	// Others come while the share is made smaller: they have to ask for a place of their own.
 	atA.asked = func() {
 		atA.asked = func() {}
-		if a.limits.seat(a.limits.share(testScope)) {
+		s := a.limits.share(testScope)
+		defer a.limits.unpin(s)
+		a.limits.mu.Lock()
+		defer a.limits.mu.Unlock()
+		if s.seat() {
 			t.Error("a place was taken while it was given back")
 		}
 	}
@@ -365,6 +370,30 @@ func TestSmallConnectionQuotaIsExact(t *testing.T) {
 	if connect(a) || connect(b) {
 		t.Error("got one too many")
 	}
+}
+
+// TestConnectWhileSharesAreRenewed: who comes while a node renews its share is not told
+// that there is no place because the node asked for none.
+func TestConnectWhileSharesAreRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &shareBroker{memoryBroker: newWorld().broker, node: "a", shares: map[string]int{}, asked: func() {}}
+		a := &Service{limits: newLimits(Quotas{Connections: 5}, b)}
+		if err := a.limits.connect(t.Context(), testScope); err != nil {
+			t.Fatal(err)
+		}
+		came := make(chan error, 1)
+		b.asked = func() {
+			b.asked = func() {}
+			go func() { came <- a.limits.connect(t.Context(), testScope) }()
+			synctest.Wait() // it waits for what the broker says
+		}
+		if err := a.Renew(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-came; err != nil {
+			t.Errorf("got %v", err)
+		}
+	})
 }
 
 func TestNoQuotasLimitNothing(t *testing.T) {

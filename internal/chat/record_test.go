@@ -188,3 +188,27 @@ func TestLargestFrame(t *testing.T) {
 		t.Log(largest, "bytes")
 	})
 }
+
+// What may have been shown is kept: rather one record too many.
+func TestUnknownOutcomeIsRecorded(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		d := &diary{world: w}
+		w.service.recorder = d
+		to := []ARN{w.loggingConfiguration(t).ARN}
+		room := w.room(t, RoomSpec{LoggingConfigurations: to}).ARN
+		for fails, want := range map[error]string{
+			fmt.Errorf("%w: it went away", ErrUnknownOutcome): ": true 0",
+			errors.New("refused"):                             ": false 0",
+		} {
+			d.lines = nil
+			w.broker.fails = fails
+			if _, err := w.service.SendEvent(t.Context(), room, "e", nil); !errors.Is(err, fails) {
+				t.Errorf("got %v, want %v", err, fails)
+			}
+			w.broker.fails = nil
+			if len(d.lines) != 1 || !strings.HasSuffix(d.lines[0], want) {
+				t.Errorf("%v: got %q, want one that ends with %q", fails, d.lines, want)
+			}
+		}
+	})
+}

@@ -12,9 +12,10 @@
 //     key never waits, and never meets a file half written: a change counts once it has
 //     stood still between two looks.
 //   - A changed file that has faults leaves the keys in use as they are.
-//   - A file that others than its owner can read is refused. It is written under a lock
-//     (FILE.lock, which stays behind and means nothing) and replaced in one step: a
-//     writer that dies leaves the old file, and two writers lose nothing.
+//   - A file that others than its owner can read is refused; one of root's may be for the
+//     group of the server's user. It is written under a lock (FILE.lock, which stays
+//     behind and means nothing) and replaced in one step: a writer that dies leaves the
+//     old file, and two writers lose nothing.
 //
 // The package verifies no signature and decides nothing by a policy: it says what a key
 // is, not what a request may. Disabled and expired keys are found too, and say that they

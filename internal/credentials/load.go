@@ -47,10 +47,21 @@ func (s *source) check() error {
 	if s.err != nil {
 		return s.err
 	}
-	if mode := s.info.Mode().Perm(); mode&0o077 != 0 {
-		return Faults{{Path: s.path, Message: fmt.Sprintf("others than its owner can get at it (mode %04o): run chmod 600 %s", mode, s.path)}}
+	if exposed(s.info, os.Geteuid()) {
+		return Faults{{Path: s.path, Message: fmt.Sprintf("others than its owner can get at it (mode %04o): run chmod 600 %s", s.info.Mode().Perm(), s.path)}}
 	}
 	return nil
+}
+
+// exposed reports whether others than its owner can get at a file. A file of root's may
+// be read by its group as well, unless we are root: so a secret is laid out for a server
+// that has a user of its own, by Kubernetes for one.
+func exposed(info fs.FileInfo, user int) bool {
+	private := fs.FileMode(0o077)
+	if uid, _ := owner(info); uid == 0 && user != 0 {
+		private = 0o037
+	}
+	return info.Mode().Perm()&private != 0
 }
 
 // judge reads a text as the credentials file of a path, with the policy files that it

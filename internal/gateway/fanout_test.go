@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/gobwas/ws"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -389,5 +390,25 @@ func comeAndGo(t *testing.T, n *node) {
 	n.stop()
 	if got := len(n.gateway.rooms); got != 0 {
 		t.Errorf("rooms left: got %d, want 0", got)
+	}
+}
+
+// TestGapOverTheEndOfARoom: that the room was deleted is among what was lost.
+func TestGapOverTheEndOfARoom(t *testing.T) {
+	n := startNode(t, nodeOptions{})
+	gone, stays := n.room(chat.RoomSpec{}).ARN, n.room(chat.RoomSpec{}).ARN
+	a, b := n.connect(gone, "a"), n.connect(stays, "b")
+	if err := n.store.DeleteRoom(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
+	for _, room := range []chat.ARN{gone, stays} {
+		n.gateway.Deliver(&chat.Publication{Room: room, Kind: chat.PublishGap, Position: chat.Position{Epoch: 1, Number: 3}})
+	}
+	if _, err := a.read(2 * time.Second); websocket.CloseStatus(err) != websocket.StatusGoingAway {
+		t.Errorf("got %v, want a close frame 1001", err)
+	}
+	n.gateway.Deliver(&chat.Publication{Room: stays, Kind: chat.PublishEvent, Position: chat.Position{Epoch: 1, Number: 4}, Accepted: time.Now(), Frame: []byte(`{"Type":"EVENT","Id":"x"}`)})
+	if got := b.next().ID; got != "x" {
+		t.Errorf("got %q", got)
 	}
 }

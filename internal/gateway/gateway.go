@@ -280,9 +280,33 @@ func (g *Gateway) Deliver(pub *chat.Publication) {
 	g.mu.Lock()
 	r := g.rooms[pub.Room]
 	g.mu.Unlock()
-	if r != nil {
-		r.deliver(pub)
+	if r == nil {
+		return
 	}
+	r.deliver(pub)
+	if pub.Kind == chat.PublishGap {
+		g.recheck(r)
+	}
+}
+
+// recheck looks whether a room is still there: that it was deleted may have been among
+// what was lost.
+func (g *Gateway) recheck(r *room) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.stopped || g.rooms[r.arn] != r {
+		return
+	}
+	g.running.Add(1)
+	go func() {
+		defer g.running.Done()
+		ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
+		defer cancel()
+		if _, err := g.service.GetRoom(ctx, r.arn); chat.AsError(err).Code == chat.NotFound {
+			r.delete()
+			r.each((*session).wake)
+		}
+	}()
 }
 
 // enter returns the room, with its subscription live, and counts the caller as a user

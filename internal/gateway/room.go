@@ -218,6 +218,14 @@ func (r *room) apply(pub *chat.Publication) (grew bool) {
 	return grew
 }
 
+// delete ends the sessions of a room that is no more.
+func (r *room) delete() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deleted = true
+	r.each(r.sendAway)
+}
+
 // sendAway marks a session of a deleted room. r.mu is held.
 func (r *room) sendAway(s *session) {
 	last := appendClose(nil, ws.StatusGoingAway, roomDeletedReason)

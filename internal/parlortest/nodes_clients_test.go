@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ivschat"
 	"github.com/aws/aws-sdk-go-v2/service/ivschat/types"
+
+	"parlor/internal/redistest"
 )
 
 // TestNodesJavaScriptSDKs runs testdata/js/nodes.mjs: the npm clients against three nodes.
@@ -122,6 +125,19 @@ func TestNodesCommandLineInterface(t *testing.T) {
 func TestNodesRedisWithoutDatabase(t *testing.T) {
 	t.Parallel()
 	refuses(t, "database-url", "--redis-url", "redis://127.0.0.1:1")
+}
+
+// TestNodesWithoutRedis: a second node on one database does not start unless both share a
+// Redis.
+func TestNodesWithoutRedis(t *testing.T) {
+	t.Parallel()
+	database := newDatabase(t)
+	first, _ := run(t, filepath.Join(t.TempDir(), "data"), func(c *exec.Cmd) { c.Args = append(c.Args, "--database-url", database) })
+	refuses(t, "give --redis-url to each of them", "--database-url", database)
+	refuses(t, "another node, without --redis-url, uses the database", "--database-url", database, "--redis-url", redistest.Start(t).URL())
+	if status, _, err := newAPI(t, first.address).call("POST", "/CreateRoom", map[string]any{}); err != nil || status != http.StatusOK {
+		t.Errorf("the first node: got %d %v", status, err)
+	}
 }
 
 // refuses starts the command, which has to end at once and say why.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -234,6 +235,14 @@ func (v *viewer) awaitClose() (websocket.CloseError, time.Time) {
 		v.t.Errorf("node %s: got %v, want a close frame", name(v.node), v.end)
 	}
 	return e, v.ended
+}
+
+// unlessSoaking is the first time, or the second where PARLOR_SOAK is set.
+func unlessSoaking(usual, long time.Duration) time.Duration {
+	if os.Getenv("PARLOR_SOAK") != "" {
+		return long
+	}
+	return usual
 }
 
 // measured logs how long something took to act at another node, which must not be long.

@@ -5,10 +5,13 @@ package redistest
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,9 +26,11 @@ const patience = 20 * time.Second
 type Server struct {
 	Port int
 
-	t    testing.TB
-	dir  string
-	args []string
+	t        testing.TB
+	dir      string
+	args     []string
+	password string // of --requirepass
+	tlsPort  int    // of a cluster that speaks TLS
 
 	mu      sync.Mutex
 	process *exec.Cmd
@@ -41,7 +46,10 @@ func Start(t testing.TB, args ...string) *Server {
 		}
 		t.Skip("there is no redis-server: make deps installs it")
 	}
-	s := &Server{Port: freePort(t), t: t, dir: t.TempDir()}
+	s := &Server{Port: FreePort(t), t: t, dir: t.TempDir()}
+	if i := slices.Index(args, "--requirepass"); i >= 0 {
+		s.password = args[i+1]
+	}
 	s.args = append([]string{"--port", fmt.Sprint(s.Port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no",
 		"--daemonize", "no", "--protected-mode", "no", "--logfile", filepath.Join(s.dir, "log")}, args...)
 	s.start()
@@ -49,9 +57,9 @@ func Start(t testing.TB, args ...string) *Server {
 	return s
 }
 
-// freePort finds a port that is free, as is the one 10,000 above it, where a cluster's
+// FreePort finds a port that is free, as is the one 10,000 above it, where a cluster's
 // servers speak to each other.
-func freePort(t testing.TB) int {
+func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -156,23 +164,85 @@ func (s *Server) Eval(script string) string {
 	return strings.TrimPrefix(s.Do("EVAL", "return {ok = (function() "+script+" end)()}", "0"), "+")
 }
 
-func (s *Server) try(words ...string) (string, error) {
+// Ask is Do that does not mind if there is no answer, and returns all of a text.
+func (s *Server) Ask(words ...string) string {
+	answer, err := s.say(words...)
+	if err != nil || len(answer) == 0 {
+		return ""
+	}
+	return answer[0]
+}
+
+// Words has the server carry out a command that is answered with a list of texts.
+func (s *Server) Words(words ...string) []string {
+	s.t.Helper()
+	answer, err := s.say(words...)
+	if err != nil {
+		s.t.Error(err)
+	}
+	return answer
+}
+
+func (s *Server) try(words ...string) (line string, err error) {
+	err = s.send(words, func(r *bufio.Reader) error {
+		line, err = r.ReadString('\n')
+		line = strings.TrimSpace(line)
+		return err
+	})
+	return line, err
+}
+
+// say carries out a command whose answer is a line, a text, or a list of texts.
+func (s *Server) say(words ...string) (answer []string, err error) {
+	err = s.send(words, func(r *bufio.Reader) error {
+		for left := 1; left > 0; left-- {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				return err
+			}
+			line = strings.TrimSpace(line)
+			n, _ := strconv.Atoi(line[1:])
+			switch line[0] {
+			case '*':
+				left += n
+			case '$':
+				text := make([]byte, n+2)
+				if _, err := io.ReadFull(r, text); err != nil {
+					return err
+				}
+				answer = append(answer, string(text[:n]))
+			default:
+				answer = append(answer, line)
+			}
+		}
+		return nil
+	})
+	return answer, err
+}
+
+func (s *Server) send(words []string, read func(*bufio.Reader) error) error {
 	conn, err := net.DialTimeout("tcp", s.Address(), time.Second)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	reader := bufio.NewReader(conn)
+	if s.password != "" {
+		fmt.Fprintf(conn, "AUTH %s\r\n", s.password)
+		if _, err := reader.ReadString('\n'); err != nil {
+			return err
+		}
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(words))
 	for _, word := range words {
 		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(word), word)
 	}
 	if _, err := conn.Write([]byte(b.String())); err != nil {
-		return "", err
+		return err
 	}
-	line, err := bufio.NewReader(conn).ReadString('\n')
-	return strings.TrimSpace(line), err
+	return read(reader)
 }
 
 // KillConnections ends all connections of clients.

@@ -49,6 +49,18 @@ func Run(t *testing.T, open func(t *testing.T, deliver func(*chat.Publication)) 
 			t.Errorf("deliveries: got %d, want 1", got)
 		}
 	})
+	t.Run("who publishes knows the number", func(t *testing.T) {
+		b, in := start(t)
+		room := newRoom()
+		subscribe(t, b, room)
+		pub := &chat.Publication{Room: room}
+		if err := b.Publish(t.Context(), pub, 0); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := pub.Position, in.wait(t, 1)[0].Position; got != want || got.Number == 0 {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	})
 	t.Run("what was published is what is delivered", func(t *testing.T) {
 		b, in := start(t)
 		room := newRoom()
@@ -119,6 +131,7 @@ func Run(t *testing.T, open func(t *testing.T, deliver func(*chat.Publication)) 
 		numbers := map[uint64]bool{}
 		last := uint64(0)
 		for _, pub := range in.all() {
+			at = begun(at, chat.Position{Epoch: pub.Position.Epoch, Number: 1}) // it may have come before the first
 			if pub.Position.Epoch == at.Epoch {
 				numbers[pub.Position.Number] = true
 				last = max(last, pub.Position.Number)

@@ -75,7 +75,7 @@ func TestFaults(t *testing.T) {
 		{"PostgreSQL restarted", pg.Restart, quiet},
 		{"PostgreSQL frozen", func() {
 			pg.Freeze()
-			time.Sleep(length(4*time.Second, 30*time.Second))
+			time.Sleep(length(3*time.Second, 30*time.Second))
 			pg.Thaw()
 		}, quiet},
 		{"a node killed", func() {
@@ -109,7 +109,7 @@ func TestFaults(t *testing.T) {
 		})
 		t.Run("all nodes without Redis", func(t *testing.T) {
 			t.Parallel()
-			allWithoutRedis(t, pg.CreateDatabase(t), length(13*time.Second, 30*time.Second))
+			allWithoutRedis(t, pg.CreateDatabase(t), length(12*time.Second, 30*time.Second))
 		})
 		t.Run("rolling restart", func(t *testing.T) {
 			t.Parallel()

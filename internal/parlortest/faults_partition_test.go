@@ -57,6 +57,7 @@ func oneWithoutRedis(t *testing.T, database string, longer time.Duration) {
 		begun := time.Now()
 		c.cut[rigNodes-1]()
 		refused = until(t, func() bool { return alone.readyz() == http.StatusServiceUnavailable })
+		time.Sleep(time.Until(begun.Add(5 * time.Second))) // the link is asked each second, and may take 3 s
 		if status := c.knockFor(time.Second, alone.address); status == http.StatusSwitchingProtocols {
 			t.Error("a node that does not hear lets somebody in")
 		}

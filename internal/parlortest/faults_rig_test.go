@@ -362,7 +362,7 @@ type plan struct {
 
 // usual is 200 messages a second: 24 clients that send 8.3 each, to four rooms, and are
 // shown 50 a second.
-var usual = plan{rooms: 4, clients: 6, every: 120 * time.Millisecond, before: 1200 * time.Millisecond, after: 1500 * time.Millisecond}
+var usual = plan{rooms: 4, clients: 6, every: 120 * time.Millisecond, before: time.Second, after: 1200 * time.Millisecond}
 
 // outcome is what a run came to.
 type outcome struct {

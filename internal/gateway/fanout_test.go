@@ -412,3 +412,23 @@ func TestGapOverTheEndOfARoom(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestStalledReaderHoldsLittle: a client that reads nothing is found out before the kernel
+// holds megabytes for it.
+func TestStalledReaderHoldsLittle(t *testing.T) {
+	n := startNode(t, nodeOptions{})
+	room := n.room(chat.RoomSpec{}).ARN
+	n.connectRaw(room, "stalled")
+	ended := n.gateway.metrics.ended.WithLabelValues(string(causeSlow))
+	const size, most = 8_000, 3 << 20 // the log's megabyte, both buffers, and what the client's kernel takes
+	published := 0
+	for testutil.ToFloat64(ended) == 0 && published < most {
+		n.publishTo(room, "x", size)
+		published += size
+	}
+	for deadline := time.Now().Add(2 * time.Second); testutil.ToFloat64(ended) == 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	}
+	if got := testutil.ToFloat64(ended); got != 1 {
+		t.Errorf("slow sessions after %d bytes: got %v, want 1", published, got)
+	}
+}

@@ -74,6 +74,8 @@ type Gateway struct {
 	workers []*worker
 	placed  atomic.Uint32 // rooms, for their place among the workers
 	inline  int           // inlineSessions, but for tests
+	// sendBuffer is the constant, but for tests.
+	sendBuffer int
 	// running counts users of rooms (handshakes, then sessions), and goroutines that
 	// wait for a session's socket.
 	running sync.WaitGroup
@@ -111,6 +113,7 @@ func New(c Config) *Gateway {
 		metrics:      newMetrics(c.Metrics, tallies),
 		workers:      workers,
 		inline:       inlineSessions,
+		sendBuffer:   sendBuffer,
 		compression:  c.Compression,
 		pingInterval: c.PingInterval,
 		origins:      c.AllowedOrigins,

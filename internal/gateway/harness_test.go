@@ -16,7 +16,6 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -82,16 +81,10 @@ func startNode(t *testing.T, o nodeOptions) *node {
 		n.dial = func(ctx context.Context, _, _ string) (net.Conn, error) { return pipes.dial(ctx) }
 	} else {
 		var err error
-		// Accepted connections inherit the listener's buffers.
-		config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
-			if o.sendBuffer > 0 {
-				raw.Control(func(fd uintptr) {
-					err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF, o.sendBuffer)
-				})
-			}
-			return err
-		}}
-		if listener, err = config.Listen(t.Context(), "tcp", "127.0.0.1:0"); err != nil {
+		if o.sendBuffer > 0 {
+			n.gateway.sendBuffer = o.sendBuffer
+		}
+		if listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 			t.Fatal(err)
 		}
 		n.address = listener.Addr().String()

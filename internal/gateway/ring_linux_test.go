@@ -32,7 +32,7 @@ func sockets(t *testing.T) (*session, net.Conn) {
 		ours.Close()
 		theirs.Close()
 	})
-	return newSession(&Gateway{}, nil, &chat.Session{}, ours), theirs
+	return newSession(&Gateway{sendBuffer: sendBuffer}, nil, &chat.Session{}, ours), theirs
 }
 
 // TestRingSays what came of each send: all, a part, nothing because the socket is full

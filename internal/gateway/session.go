@@ -78,6 +78,11 @@ type session struct {
 	seat seat // where the room keeps it; owned by the seat's shard
 }
 
+// sendBuffer is how many bytes the kernel may hold for a client that does not read; it
+// takes twice as much memory. Left alone it would hold some megabytes: half a minute of
+// a busy room, before anybody noticed that the client reads nothing.
+const sendBuffer = 128 << 10
+
 func newSession(g *Gateway, r *room, core *chat.Session, conn net.Conn) *session {
 	s := &session{gateway: g, room: r, core: core, conn: conn, fd: notPlain, opened: time.Now().UnixNano()}
 	s.heard.Store(s.opened)
@@ -86,6 +91,7 @@ func newSession(g *Gateway, r *room, core *chat.Session, conn net.Conn) *session
 	}
 	if tcp, ok := s.socket().(*net.TCPConn); ok {
 		tcp.SetKeepAlive(false) // pings find dead peers, and know more than the kernel's
+		tcp.SetWriteBuffer(g.sendBuffer)
 		if raw, err := tcp.SyscallConn(); err == nil {
 			s.raw = raw
 			if s.tls == nil {

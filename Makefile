@@ -7,6 +7,9 @@ SHELL := /bin/bash
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS := -s -w -X parlor/internal/server.version=$(VERSION)
 MAX_BINARY_MB := 45
+# Builders of requests, thousands of them: with calls in place they are 3 MB larger, and no
+# faster for what a request takes.
+LEAN := -gcflags='github.com/redis/rueidis/internal/cmds=-l' -gcflags='github.com/aws/aws-sdk-go-v2/service/...=-l'
 
 FUZZTIME ?= 60s
 SOAKCOUNT ?= 20
@@ -25,7 +28,7 @@ run: build ## start a development server (ARGS='--listen 127.0.0.1:0')
 	@exec bin/parlor dev $(ARGS)
 
 build: ## build bin/parlor, one static binary
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/parlor ./cmd/parlor
+	CGO_ENABLED=0 go build -trimpath $(LEAN) -ldflags '$(LDFLAGS)' -o bin/parlor ./cmd/parlor
 
 test: deps ## run all tests; first install what they need, on Debian as root
 	go test -race -shuffle=on ./...

@@ -117,7 +117,7 @@ func (l *lambdas) post(ctx context.Context, uri, kind string, payload []byte) (*
 	r.Header["X-Amz-Invocation-Type"] = []string{kind}
 	keys, err := l.config.Credentials.Retrieve(ctx)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("get credentials: %w", err)
 	}
 	hash := sha256.Sum256(payload)
 	if err := l.signer.SignHTTP(ctx, keys, r, hex.EncodeToString(hash[:]), "lambda", e.region, time.Now()); err != nil {

@@ -73,9 +73,18 @@ func TestOperationsNamesWhatThereIs(t *testing.T) {
 		for _, f := range config.Fields(config.Serve) {
 			known["--"+f.Name] = true
 		}
+		for _, verb := range [][]string{{"export"}, {"import"}, {"spool", "adopt"}} {
+			help, err := command(t.Context(), t, nil, append(verb, "--help")...).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", verb, err, help)
+			}
+			for _, m := range regexp.MustCompile(`--[a-z-]+`).FindAllString(string(help), -1) {
+				known[m] = true
+			}
+		}
 		for _, m := range regexp.MustCompile("`(--[a-z-]+)").FindAllStringSubmatch(text, -1) {
 			if !known[m[1]] {
-				t.Errorf("parlor serve has no %s", m[1])
+				t.Errorf("no command of the page has %s", m[1])
 			}
 		}
 	})
@@ -108,10 +117,11 @@ func TestOperationsCommands(t *testing.T) {
 	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(file(t, operations), -1) {
 		for line := range strings.Lines(block[1]) {
 			_, line, found := strings.Cut(" "+strings.TrimSpace(line), "parlor ")
-			if !found || !regexp.MustCompile(`^(key|spool|config|serve)\b`).MatchString(line) {
+			if !found || !regexp.MustCompile(`^(key|spool|config|serve|export|import)\b`).MatchString(line) {
 				continue
 			}
 			commands++
+			line, _, _ = strings.Cut(line, " #")
 			args := append(strings.Fields(line), "--help")
 			if out, err := command(t.Context(), t, nil, args...).CombinedOutput(); err != nil {
 				t.Errorf("parlor %s: %v\n%s", line, err, out)

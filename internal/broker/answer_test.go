@@ -3,13 +3,11 @@ package broker
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"parlor/internal/chat"
@@ -109,20 +107,7 @@ func TestPublishedWhileSubscribing(t *testing.T) {
 func asUser(t *testing.T, server *redistest.Server, rules ...string) *Redis {
 	t.Helper()
 	server.Do(append([]string{"ACL", "SETUSER", "u", "reset", "on", ">secret"}, rules...)...)
-	b, err := NewRedis(RedisConfig{
-		URL: strings.Replace(server.URL(), "redis://", "redis://u:secret@", 1), Node: "u", Deliver: func(*chat.Publication) {}, Hears: func(bool) {},
-		Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	var run sync.WaitGroup
-	run.Go(func() { b.Run(ctx) })
-	t.Cleanup(func() {
-		stop()
-		run.Wait()
-	})
+	b := start(t, strings.Replace(server.URL(), "redis://", "redis://u:secret@", 1), "u", func(*chat.Publication) {}, func(bool) {})
 	for deadline := time.Now().Add(10 * time.Second); b.links.client() == nil; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("there is no connection")

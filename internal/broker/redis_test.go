@@ -28,7 +28,8 @@ func open(t testing.TB, url, node string, deliver func(*chat.Publication)) *Redi
 	return openHearing(t, url, node, deliver, func(bool) {})
 }
 
-func openHearing(t testing.TB, url, node string, deliver func(*chat.Publication), hears func(bool)) *Redis {
+// start is open that does not wait until the broker is ready.
+func start(t testing.TB, url, node string, deliver func(*chat.Publication), hears func(bool)) *Redis {
 	t.Helper()
 	b, err := NewRedis(RedisConfig{
 		URL: url, Node: node, Deliver: deliver, Hears: hears,
@@ -44,6 +45,12 @@ func openHearing(t testing.TB, url, node string, deliver func(*chat.Publication)
 		stop()
 		run.Wait()
 	})
+	return b
+}
+
+func openHearing(t testing.TB, url, node string, deliver func(*chat.Publication), hears func(bool)) *Redis {
+	t.Helper()
+	b := start(t, url, node, deliver, hears)
 	for deadline := time.Now().Add(10 * time.Second); b.Ready(t.Context()) != nil; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal(b.Ready(t.Context()))

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,17 +9,13 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"parlor/internal/broker/brokertest"
 	"parlor/internal/chat"
@@ -139,20 +134,7 @@ func subscribes(t *testing.T, text string) {
 // unready returns a broker that runs, and had some time to get ready.
 func unready(t *testing.T, text string) *Redis {
 	t.Helper()
-	b, err := NewRedis(RedisConfig{
-		URL: text, Node: "node", Deliver: func(*chat.Publication) {}, Hears: func(bool) {},
-		Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	var run sync.WaitGroup
-	run.Go(func() { b.Run(ctx) })
-	t.Cleanup(func() {
-		stop()
-		run.Wait()
-	})
+	b := start(t, text, "node", func(*chat.Publication) {}, func(bool) {})
 	time.Sleep(500 * time.Millisecond)
 	return b
 }

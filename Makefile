@@ -43,6 +43,7 @@ deps:
 	  command -v gcc >/dev/null || echo gcc libc6-dev; \
 	  command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || echo haproxy; \
 	  command -v sqlite3 >/dev/null || echo sqlite3; \
+	  command -v systemd-analyze >/dev/null || echo systemd; \
 	  command -v ip >/dev/null || [ -x /sbin/ip ] || echo iproute2; \
 	  node --version >/dev/null 2>&1 || echo nodejs; \
 	  npm --version >/dev/null 2>&1 || echo npm; \

@@ -55,6 +55,9 @@ func TestUnit(t *testing.T) {
 	t.Run("systemd has nothing against it", func(t *testing.T) {
 		analyze, err := exec.LookPath("systemd-analyze")
 		if err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatal("there is no systemd-analyze: make deps installs it on Debian")
+			}
 			t.Skip("there is no systemd-analyze")
 		}
 		dir := t.TempDir()

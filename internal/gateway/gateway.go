@@ -306,7 +306,9 @@ func (g *Gateway) recheck(r *room) {
 		ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 		defer cancel()
 		if _, err := g.service.GetRoom(ctx, r.arn); chat.AsError(err).Code == chat.NotFound {
-			r.delete()
+			r.mu.Lock()
+			r.markDeleted()
+			r.mu.Unlock()
 			r.each((*session).wake)
 		}
 	}()

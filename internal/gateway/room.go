@@ -212,16 +212,13 @@ func (r *room) apply(pub *chat.Publication) (grew bool) {
 			}
 		})
 	case chat.PublishRoomDeleted:
-		r.deleted = true
-		r.each(r.sendAway)
+		r.markDeleted()
 	}
 	return grew
 }
 
-// delete ends the sessions of a room that is no more.
-func (r *room) delete() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// markDeleted marks the sessions of a room that is no more. r.mu is held.
+func (r *room) markDeleted() {
 	r.deleted = true
 	r.each(r.sendAway)
 }

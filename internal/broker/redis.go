@@ -417,6 +417,9 @@ func (b *Redis) number(ctx context.Context, script *rueidis.Lua, key string, arg
 
 // Subscribe implements [chat.Broker].
 func (b *Redis) Subscribe(ctx context.Context, arn chat.ARN) (chat.Position, func(), error) {
+	if err := ctx.Err(); err != nil {
+		return chat.Position{}, nil, err
+	}
 	b.mu.Lock()
 	r := b.rooms[arn]
 	if r == nil {

@@ -24,6 +24,7 @@ type Session struct {
 	Capabilities Capability
 	Expires      time.Time
 	Address      netip.Addr // the client's, for review handlers
+	Token        TokenID    // names the session: a token opens one
 
 	sender string // the Sender object of its messages, encoded once
 	rate   Rate
@@ -80,6 +81,7 @@ func (s *Service) Admit(ctx context.Context, claims Claims, by uint64) (*Session
 		UserID:       claims.UserID,
 		Capabilities: claims.Capabilities,
 		Expires:      claims.SessionExpires,
+		Token:        claims.ID,
 		sender:       string(appendSender(sender[:0], claims.UserID, claims.Attributes)),
 	}, nil
 }
@@ -159,11 +161,32 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 		s.sendMessage(ctx, session, room, &request, accepted, &out)
 	case ActionDeleteMessage:
 		out.Err = s.deleteMessage(ctx, session, room, &request, accepted)
+		s.noteModeration(session, &request, out.Err, accepted)
 	case ActionDisconnectUser:
 		out.Err = s.disconnectUser(ctx, session, room, &request, accepted)
+		s.noteModeration(session, &request, out.Err, accepted)
 	}
 	return out
 }
+
+// noteModeration tells those who run the server what a moderator did, or tried.
+func (s *Service) noteModeration(session *Session, request *action, err error, at time.Time) {
+	if s.notice == nil {
+		return
+	}
+	n := Notice{
+		ID: NewID(), Time: at, Action: request.Action, By: Actor{UserID: session.UserID}, From: session.Address,
+		Scope: session.Room.Scope, Resource: *session.Room, Session: session.Token.String(),
+		UserID: cut(request.UserID, MaxUserIDLength), MessageID: cut(request.ID, maxMessageIDLength),
+	}
+	if err != nil {
+		n.Refused = AsError(err).Code.String()
+	}
+	s.notice(n)
+}
+
+// cut is at most so many bytes of what a client sent.
+func cut(text string, most int) string { return strings.ToValidUTF8(text[:min(len(text), most)], "") }
 
 // IVS: chat-messaging-api/SendMessage
 func (s *Service) sendMessage(ctx context.Context, session *Session, room *Room, request *action, accepted time.Time, out *Outcome) {

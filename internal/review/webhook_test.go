@@ -145,4 +145,3 @@ func TestWebhookRefusesConnections(t *testing.T) {
 		t.Errorf("the URL, whose query may be a secret, is in the log: %s", r.log.String())
 	}
 }
-

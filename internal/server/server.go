@@ -40,6 +40,7 @@ import (
 	"parlor/internal/config"
 	"parlor/internal/credentials"
 	"parlor/internal/gateway"
+	"parlor/internal/notices"
 	"parlor/internal/store"
 )
 
@@ -77,6 +78,7 @@ type Server struct {
 	started  time.Time
 	metrics  *prometheus.Registry
 	recorder *chatlog.Recorder
+	notices  *notices.Notices
 	service  *chat.Service
 	gateway  *gateway.Gateway
 	http     *http.Server
@@ -136,12 +138,24 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	if err = s.company(context.Background()); err == nil {
 		s.broker, err = s.newBroker(c, registry)
 	}
+	if err == nil {
+		s.notices, err = newNotices(c, s.node, logger, registry)
+	}
 	if err != nil {
 		s.listener.Close()
 		s.store.Close()
 		return nil, err
 	}
-	s.service = chat.NewService(chat.ServiceConfig{Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, TokenLifetime: c.TokenLifetime, Quotas: quotas})
+	var notice, ofSessions func(chat.Notice) // nil: nobody wants to know
+	if s.notices.Any() {
+		notice = s.notices.Notice
+	}
+	if s.notices.Sessions() {
+		ofSessions = s.notices.Notice
+	}
+	s.service = chat.NewService(chat.ServiceConfig{
+		Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, TokenLifetime: c.TokenLifetime, Quotas: quotas, Notice: notice,
+	})
 	s.gateway = gateway.New(gateway.Config{
 		Service:      s.service,
 		Broker:       s.broker,
@@ -154,6 +168,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		ConnectionsPerAddress: c.ConnectionsPerAddress,
 		HandshakesPerAddress:  c.HandshakesPerAddress,
 		IOUring:               c.IOUring,
+		Notice:                ofSessions,
 	})
 	api := awsapi.New(awsapi.Config{
 		Service:        s.service,
@@ -163,6 +178,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		DefaultAccount: c.Account,
 		Regions:        c.Regions,
 		Node:           s.describe,
+		Notice:         notice,
 	})
 	var pages http.Handler
 	if c.Console {
@@ -242,7 +258,7 @@ func (s *Server) Run(ctx context.Context) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var children sync.WaitGroup
-	failed := make(chan error, 5)
+	failed := make(chan error, 6)
 	// The recorder goes on until nobody publishes any more.
 	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRecording()
@@ -269,6 +285,15 @@ func (s *Server) Run(ctx context.Context) error {
 	link.Go(func() {
 		if err := s.broker.Run(connected); err != nil {
 			failed <- fmt.Errorf("run the broker: %w", err)
+		}
+	})
+	// Nor do the notices, before the last session has ended.
+	noticing, stopNoticing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopNoticing()
+	var noted sync.WaitGroup
+	noted.Go(func() {
+		if err := s.notices.Run(noticing); err != nil {
+			failed <- fmt.Errorf("keep notices: %w", err)
 		}
 	})
 	children.Go(func() { s.prune(running) })
@@ -298,7 +323,9 @@ func (s *Server) Run(ctx context.Context) error {
 	s.shutDown(running)
 	stop()
 	children.Wait()
+	stopNoticing()
 	stopRecording()
+	noted.Wait()
 	recorder.Wait()
 	s.giveUpShares(connected)
 	disconnect()

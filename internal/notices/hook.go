@@ -110,39 +110,36 @@ func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 // deliver sends all that waits.
 func (h *hook) deliver(ctx context.Context) error {
 	for {
-		events, after, err := h.queue.next(maxEvents, maxRequest)
+		b, err := h.queue.next(maxEvents, maxRequest)
 		if err != nil {
 			return err
 		}
-		taken := len(events)
-		events = h.fresh(events)
+		events := fresh(b.events)
 		if len(events) > 0 {
 			if err := h.post(ctx, events); err != nil {
 				return err
 			}
-			h.metrics.delivered.Add(float64(len(events)))
 		}
-		if after != h.queue.at {
-			if err := h.queue.commit(after); err != nil {
-				return err
-			}
-		}
-		if taken == 0 {
+		if b.after == h.queue.at {
 			return nil
 		}
+		if err := h.queue.commit(b.after); err != nil {
+			return err
+		}
+		h.metrics.delivered.Add(float64(len(events)))
+		h.metrics.lost.Add(float64(b.spoilt + len(b.events) - len(events)))
 	}
 }
 
 // fresh leaves out what is too old to be of use to anybody.
-func (h *hook) fresh(events []json.RawMessage) []json.RawMessage {
+func fresh(events []json.RawMessage) []json.RawMessage {
 	oldest := time.Now().Add(-patience)
-	kept := events[:0]
+	var kept []json.RawMessage
 	for _, e := range events {
 		var when struct {
 			Time time.Time `json:"time"`
 		}
 		if json.Unmarshal(e, &when) == nil && when.Time.Before(oldest) {
-			h.metrics.lost.Inc()
 			continue
 		}
 		kept = append(kept, e)

@@ -434,18 +434,18 @@ func TestQueueSegments(t *testing.T) {
 	}
 	got := 0
 	for {
-		events, after, err := q.next(7, maxRequest)
+		b, err := q.next(7, maxRequest)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(events) == 0 {
+		if len(b.events) == 0 {
 			break
 		}
-		if len(events) > 7 {
-			t.Fatalf("%d events at once, want 7 at most", len(events))
+		if len(b.events) > 7 {
+			t.Fatalf("%d events at once, want 7 at most", len(b.events))
 		}
-		got += len(events)
-		if err := q.commit(after); err != nil {
+		got += len(b.events)
+		if err := q.commit(b.after); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -144,13 +144,21 @@ func (q *queue) tell() {
 	}
 }
 
+// batch is what is taken from a queue at once.
+type batch struct {
+	events []json.RawMessage
+	size   int   // of the events, in bytes
+	spoilt int   // lines that are torn or not JSON, passed over
+	after  place // the cursor once it was taken
+}
+
 // next returns events from the cursor on, so many and so many bytes at most, but one if
-// there is any, and the place after them. What is torn or not JSON is passed over, and counted.
-func (q *queue) next(most, bytes int) (events []json.RawMessage, after place, err error) {
-	after = q.at
+// there is any.
+func (q *queue) next(most, bytes int) (batch, error) {
+	b := batch{after: q.at}
 	segments, err := q.segments()
 	if err != nil {
-		return nil, after, err
+		return b, err
 	}
 	q.mu.Lock()
 	writing := uint64(0)
@@ -162,32 +170,28 @@ func (q *queue) next(most, bytes int) (events []json.RawMessage, after place, er
 		if number < q.at.Segment {
 			continue // taken, and not removed
 		}
-		if number > after.Segment {
-			after = place{Segment: number}
+		if number > b.after.Segment {
+			b.after = place{Segment: number}
 		}
-		full, err := q.read(number, number == writing, most, bytes, &events, &after)
+		full, err := q.read(number, number == writing, most, bytes, &b)
 		if err != nil || full {
-			return events, after, err
+			return b, err
 		}
 	}
-	return events, after, nil
+	return b, nil
 }
 
 // read adds events of one file, and reports whether there are enough.
-func (q *queue) read(number uint64, writing bool, most, bytes int, events *[]json.RawMessage, after *place) (full bool, err error) {
+func (q *queue) read(number uint64, writing bool, most, bytes int, b *batch) (full bool, err error) {
 	file, err := os.Open(q.name(number))
 	if err != nil {
 		return false, err
 	}
 	defer file.Close()
-	if _, err := file.Seek(after.Offset, io.SeekStart); err != nil {
+	if _, err := file.Seek(b.after.Offset, io.SeekStart); err != nil {
 		return false, err
 	}
 	in := bufio.NewReaderSize(file, maxLine)
-	size := 0
-	for _, e := range *events {
-		size += len(e)
-	}
 	for {
 		line, err := in.ReadSlice('\n')
 		if err == io.EOF && (len(line) == 0 || writing) {
@@ -199,14 +203,14 @@ func (q *queue) read(number uint64, writing bool, most, bytes int, events *[]jso
 		event := trimmed(line)
 		switch {
 		case !json.Valid(event):
-			q.metrics.lost.Inc()
-		case len(*events) > 0 && (len(*events) >= most || size+len(event) > bytes):
+			b.spoilt++
+		case len(b.events) > 0 && (len(b.events) >= most || b.size+len(event) > bytes):
 			return true, nil
 		default:
-			*events = append(*events, json.RawMessage(slices.Clone(event)))
-			size += len(event)
+			b.events = append(b.events, slices.Clone(event))
+			b.size += len(event)
 		}
-		after.Offset += int64(len(line))
+		b.after.Offset += int64(len(line))
 	}
 }
 

@@ -22,9 +22,9 @@ type Session struct {
 	Room         *ARN // of the room as it was found; its sessions share it
 	UserID       string
 	Capabilities Capability
-	Expires      time.Time
-	Address      netip.Addr // the client's, for review handlers
 	Token        TokenID    // names the session: a token opens one
+	Expires      int64      // Unix time, in seconds
+	Address      netip.Addr // the client's, for review handlers
 
 	sender string // the Sender object of its messages, encoded once
 	rate   Rate
@@ -80,7 +80,7 @@ func (s *Service) Admit(ctx context.Context, claims Claims, by uint64) (*Session
 		Room:         &room.ARN,
 		UserID:       claims.UserID,
 		Capabilities: claims.Capabilities,
-		Expires:      claims.SessionExpires,
+		Expires:      claims.SessionExpires.Unix(),
 		Token:        claims.ID,
 		sender:       string(appendSender(sender[:0], claims.UserID, claims.Attributes)),
 	}, nil
@@ -145,7 +145,7 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 		out.Err = &Error{Code: BadRequest, Message: "The request is not a text frame."}
 	case fault != nil:
 		out.Err = fault
-	case !accepted.Before(session.Expires):
+	case !accepted.Before(time.Unix(session.Expires, 0)):
 		out.Err = ErrSessionExpired
 	default:
 		var err error

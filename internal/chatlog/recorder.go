@@ -78,8 +78,9 @@ type Recorder struct {
 
 	mu       sync.RWMutex
 	shippers map[destination]*shipper
-	running  context.Context // set by Run; nil before
-	stopped  bool            // by Run: there are no new shippers any more
+	adopters map[*shipper]bool // of adopted spools
+	running  context.Context   // set by Run; nil before
+	stopped  bool              // by Run: there are no new shippers any more
 	own      sync.WaitGroup
 }
 
@@ -102,6 +103,7 @@ func (r *Recorder) load(sinks func(destination) sink) error {
 		return err
 	}
 	r.lock = lock
+	c.Metrics.MustRegister(&waiting{r})
 	entries, err := os.ReadDir(c.Dir)
 	if err != nil {
 		lock.Close()

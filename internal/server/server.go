@@ -119,6 +119,12 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	}
 	registry := prometheus.NewRegistry()
 	registerProcess(registry)
+	if s.shared {
+		registerClock(registry, s.store)
+	}
+	if encryption != nil {
+		registerCertificate(registry, c, encryption)
+	}
 	s.metrics = registry
 	reviewer, err := newReviewer(c, logger, registry)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -69,9 +70,9 @@ func registerCertificate(r prometheus.Registerer, c config.Config, encryption *t
 // for each host.
 func acmeEnds(dir string, hosts []string) (first time.Time, known bool) {
 	for _, host := range hosts {
-		text, err := os.ReadFile(filepath.Join(dir, host))
+		text, err := os.ReadFile(filepath.Join(dir, strings.ToLower(host)))
 		if err != nil {
-			continue // there is none yet, as the log says where it should be
+			continue // there is none yet
 		}
 		for {
 			var block *pem.Block

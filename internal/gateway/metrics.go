@@ -30,7 +30,7 @@ func newMetrics(r prometheus.Registerer, tallies []*tally) *metrics {
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "parlor_connections", Help: "Chat sessions that are open on this node: WebSocket connections whose handshake was accepted."}),
 		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "parlor_handshakes_total", Help: "WebSocket handshakes, by the HTTP status they were answered with: 101 (accepted), 400, 401, 403, 404, 426 (refused for what they are), 429 (too many connections or handshakes from an address), 500 (the store failed), 503 (the broker or the store was away, or the node drains)."}, []string{"code"}),
+			Name: "parlor_handshakes_total", Help: "WebSocket handshakes, by the HTTP status they were answered with: 101 (accepted), 400, 401, 403, 404, 426 (refused for what they are), 429 (too many connections or handshakes from an address, or more than a quota), 500 (the connection could not be taken over), 503 (the broker or the store was away, or the node drains)."}, []string{"code"}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parlor_requests_total", Help: "Requests of clients over WebSockets, by action: SEND_MESSAGE, DELETE_MESSAGE, DISCONNECT_USER, or UNKNOWN for one that was not understood."}, []string{"action"}),
 		requestSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{

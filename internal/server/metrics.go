@@ -31,6 +31,24 @@ func (f *found) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
+// storeSilence is how long a shared store may take no beat before a node counts as without it.
+const storeSilence = beatInterval + 2*beatTimeout
+
+// registerReady adds what is known of the node's readiness without asking anybody.
+func registerReady(r prometheus.Registerer, s *Server) {
+	r.MustRegister(&found{
+		desc: prometheus.NewDesc("parlor_ready",
+			"1 while this node should get traffic, as far as it knows: it does not drain, has its link to the broker, and a shared database took what it wrote within the last 5 s; else 0. /readyz says which of them is in the way.", nil, nil),
+		look: func() (float64, bool) {
+			stored := !s.shared || time.Since(time.Unix(0, s.beaten.Load())) < storeSilence
+			if stored && s.broker.Up() && !s.draining.Load() {
+				return 1, true
+			}
+			return 0, true
+		},
+	})
+}
+
 // registerClock adds how far this node's clock is from the one that nodes share.
 func registerClock(r prometheus.Registerer, s *store.Store) {
 	r.MustRegister(&found{

@@ -60,7 +60,7 @@ var sections = []struct {
 	{"Broker", "The link to Redis. A node without `--redis-url` has none of these.", []string{"parlor_broker_"}},
 	{"Audit log and webhooks", "What others are told ([notices.md](notices.md)).", []string{"parlor_audit_", "parlor_webhook_"}},
 	{"Traces and CloudWatch", "A node that is not told to send them does not have these.", []string{"parlor_trace_", "parlor_cloudwatch_"}},
-	{"The node", "", []string{"parlor_build_", "parlor_clock_", "parlor_http_", "parlor_tls_"}},
+	{"The node", "", []string{"parlor_build_", "parlor_clock_", "parlor_http_", "parlor_ready", "parlor_tls_"}},
 }
 
 // metric is what is known of one.
@@ -366,12 +366,28 @@ func TestCertificateExpiry(t *testing.T) {
 	})
 }
 
-// TestClockOffset: a node that shares its database says how far its clock is from there.
+// TestClockOffset: a node that shares its database says how far its clock is from there, and
+// that it is not ready while the database does not answer.
 func TestClockOffset(t *testing.T) {
-	database := pgtest.Start(t).CreateDatabase(t)
+	postgres := pgtest.Start(t)
+	database := postgres.CreateDatabase(t)
 	s, _ := running(t, func(c *config.Config) { c.DatabaseURL = database })
+	eventually(t, "it is ready", func() bool {
+		got, _ := value(t, s.Metrics(), "parlor_ready")
+		return got == 1
+	})
 	eventually(t, "the offset is known, and small", func() bool {
 		got, found := value(t, s.Metrics(), "parlor_clock_offset_seconds")
 		return found && got > -0.2 && got < 0.2
+	})
+	postgres.Freeze()
+	defer postgres.Thaw() // before the server stops
+	eventually(t, "it is not ready without its database", func() bool {
+		got, found := value(t, s.Metrics(), "parlor_ready")
+		return found && got == 0
+	})
+	eventually(t, "nor is the offset known", func() bool {
+		_, found := value(t, s.Metrics(), "parlor_clock_offset_seconds")
+		return !found
 	})
 }

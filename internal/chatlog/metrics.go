@@ -36,6 +36,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 }
 
+// begin has all counters of a configuration be there, so that their first count is seen to
+// be one.
+func (m *metrics) begin(configuration string) {
+	for _, c := range []*prometheus.CounterVec{m.shipped, m.refused, m.unwanted, m.accessDenied, m.notFound, m.otherErrors} {
+		c.WithLabelValues(configuration)
+	}
+}
+
 // failed counts a try that failed.
 func (m *metrics) failed(configuration string, err error) {
 	status := 0

@@ -218,6 +218,7 @@ func (r *Recorder) openShipper(to destination, dir string) (*shipper, error) {
 			return nil, fmt.Errorf("make a spool: %w", err)
 		}
 	}
+	r.metrics.begin(to.Configuration)
 	s := &shipper{recorder: r, to: to, spool: spool, queue: newQueue(spool), sink: r.sinks(to), interval: r.config.Interval}
 	if to.Kind == chat.DestinationS3 && r.config.Local == "" {
 		s.interval = r.config.S3Interval

@@ -28,6 +28,21 @@ func (d *desk) gauge(t testing.TB, name string) (value float64, found bool) {
 	return 0, false
 }
 
+// samples is how many values a metric has.
+func (d *desk) samples(t testing.TB, name string) (count int) {
+	t.Helper()
+	all, err := d.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range all {
+		if family.GetName() == name {
+			count += len(family.Metric)
+		}
+	}
+	return count
+}
+
 // What waits is measured: how much there is of it, and how old the first of it is, over all
 // destinations that a configuration had.
 func TestWaiting(t *testing.T) {
@@ -35,6 +50,11 @@ func TestWaiting(t *testing.T) {
 		if _, found := d.gauge(t, "parlor_log_backlog_bytes"); found {
 			t.Error("something waits before anything was recorded")
 		}
+		defer func() {
+			if got := d.samples(t, "parlor_log_records_refused_total"); got != 1 {
+				t.Errorf("got %d counters of records refused, want one, though there were none", got)
+			}
+		}()
 		bad := d.sink("bad")
 		bad.failing(func(records []*record) ([]*record, error) { return records, errors.New("gone") })
 		d.run()

@@ -200,7 +200,7 @@ func TestMetricsPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := gocmp.Diff(string(written), text); diff != "" {
+	if diff := gocmp.Diff(strings.Split(string(written), "\n"), strings.Split(text, "\n")); diff != "" {
 		t.Errorf("docs/metrics.md is out of date; run go test ./internal/server -run TestMetricsPage -update\n%s", diff)
 	}
 }

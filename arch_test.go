@@ -44,14 +44,16 @@ var ours = []packageRule{
 	{pkg: "internal/sigv4"},
 	{pkg: "internal/store", tests: []string{"internal/pgtest", "internal/store/storetest"}},
 	{pkg: "internal/store/storetest"},
-	{pkg: "internal/server", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/config", "internal/credentials", "internal/gateway", "internal/review", "internal/store"}, tests: []string{"internal/pgtest", "internal/redistest"}},
-	{pkg: "internal/parlortest", code: []string{"internal/config", "internal/server"}, tests: []string{"internal/chatlog/chatlogtest", "internal/pgtest", "internal/redistest"}},
+	{pkg: "internal/tracing", tests: []string{"internal/tracing/tracingtest"}},
+	{pkg: "internal/tracing/tracingtest"},
+	{pkg: "internal/server", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/config", "internal/credentials", "internal/gateway", "internal/review", "internal/store", "internal/tracing"}, tests: []string{"internal/pgtest", "internal/redistest"}},
+	{pkg: "internal/parlortest", code: []string{"internal/config", "internal/server"}, tests: []string{"internal/chatlog/chatlogtest", "internal/pgtest", "internal/redistest", "internal/tracing/tracingtest"}},
 	{pkg: "cmd/parlor", code: []string{"internal/chatlog", "internal/config", "internal/credentials", "internal/load", "internal/server", "internal/store"}, tests: []string{"internal/pgtest"}},
 	{pkg: "."},
 }
 
 // testSupport are packages that only tests import.
-var testSupport = []string{"internal/parlortest", "internal/redistest", "internal/broker/brokertest", "internal/chatlog/chatlogtest", "internal/pgtest", "internal/store/storetest"}
+var testSupport = []string{"internal/parlortest", "internal/redistest", "internal/broker/brokertest", "internal/chatlog/chatlogtest", "internal/pgtest", "internal/store/storetest", "internal/tracing/tracingtest"}
 
 // borrowed are the modules of others: the packages whose code may import them (test
 // support counts as tests), whether tests may, and why we do not write it ourselves.
@@ -101,18 +103,22 @@ var borrowed = []struct {
 		why: "an S3 server, so that chat logs are put into what others take for S3"},
 	{module: "github.com/pressly/goose/v3", code: []string{"internal/store"},
 		why: "numbered migrations"},
-	{module: "github.com/prometheus/client_golang", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/gateway", "internal/review", "internal/server"}, tests: true,
+	{module: "github.com/prometheus/client_golang", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/gateway", "internal/review", "internal/server", "internal/tracing"}, tests: true,
 		why: "the metrics format and the metrics of the Go runtime"},
 	{module: "github.com/redis/rueidis", code: []string{"internal/broker"},
 		why: "Redis and Valkey, alone, with Sentinels or as a cluster; pipelines by itself, and has sharded Pub/Sub"},
 	{module: "github.com/rogpeppe/go-internal", tests: true,
 		why: "testscript runs the command as a user does"},
+	{module: "go.opentelemetry.io/proto/slim/otlp", tests: true,
+		why: "the official messages of OTLP are the judge of what we write"},
 	{module: "go.uber.org/goleak", tests: true,
 		why: "finds goroutines that nobody waited for"},
 	{module: "golang.org/x/crypto", code: []string{"internal/server"}, tests: true,
 		why: "certificates by ACME"},
 	{module: "golang.org/x/tools", tests: true,
 		why: "reads and writes txtar goldens"},
+	{module: "google.golang.org/protobuf", tests: true,
+		why: "decodes the messages of OTLP"},
 	{module: "honnef.co/go/tools", tool: true,
 		why: "staticcheck"},
 	{module: "modernc.org/sqlite", code: []string{"internal/store"},

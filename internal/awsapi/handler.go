@@ -38,6 +38,8 @@ type Config struct {
 	DefaultAccount string
 	// Regions are those that are served; none is any.
 	Regions []string
+	// Tracer keeps the times of requests; nil keeps none.
+	Tracer chat.Tracer
 }
 
 // Handler serves the control plane on every path it is given. It is safe for
@@ -48,6 +50,7 @@ type Handler struct {
 	credentials    func(accessKey string) (Principal, bool)
 	defaultAccount string
 	regions        []string
+	tracer         chat.Tracer
 	verifier       sigv4.Verifier
 	requests       *prometheus.CounterVec
 	seconds        *prometheus.HistogramVec
@@ -62,6 +65,7 @@ func New(c Config) *Handler {
 		credentials:    c.Credentials,
 		defaultAccount: c.DefaultAccount,
 		regions:        c.Regions,
+		tracer:         c.Tracer,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parlor_api_requests_total",
 			Help: "Control-plane requests answered, by operation and HTTP status.",
@@ -85,7 +89,9 @@ const (
 // exchange is one request and what is known of it so far.
 type exchange struct {
 	operation string
+	begun     time.Time
 	caller    caller
+	span      chat.Span // nil: its times are not kept, or not yet
 	status    int
 	body      []byte // nil: none
 	errorName string
@@ -94,9 +100,8 @@ type exchange struct {
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start := time.Now()
 	id := newRequestID()
-	x := exchange{operation: operationUnknown}
+	x := exchange{operation: operationUnknown, begun: time.Now()}
 	h.serve(&x, w, r)
 
 	header := w.Header()
@@ -113,10 +118,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(x.status)
 	w.Write(x.body) // a client that went away is told nothing
 
-	elapsed := time.Since(start)
+	elapsed := time.Since(x.begun)
 	h.requests.WithLabelValues(x.operation, strconv.Itoa(x.status)).Inc()
 	h.seconds.WithLabelValues(x.operation).Observe(elapsed.Seconds())
 	h.log(r, id, &x, elapsed)
+	if h.tracer != nil {
+		h.trace(id, &x)
+	}
 }
 
 // serve fills in the exchange.
@@ -155,6 +163,9 @@ func (h *Handler) answer(x *exchange, w http.ResponseWriter, r *http.Request) (a
 		return nil, unidentified(err)
 	}
 	x.caller = who
+	if h.tracer != nil {
+		r = h.traced(x, r)
+	}
 	if !found {
 		return nil, &apiError{Status: http.StatusNotFound, Name: "UnknownOperationException", Message: unknownOperationText}
 	}

@@ -139,6 +139,10 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 	if out.Err != nil {
 		return out
 	}
+	var span Span
+	if s.tracer != nil {
+		ctx, span = s.begin(ctx, request.Action, accepted)
+	}
 	switch request.Action {
 	case ActionSendMessage:
 		s.sendMessage(ctx, session, room, &request, accepted, &out)
@@ -146,6 +150,9 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 		out.Err = s.deleteMessage(ctx, session, room, &request, accepted)
 	case ActionDisconnectUser:
 		out.Err = s.disconnectUser(ctx, session, room, &request, accepted)
+	}
+	if span != nil {
+		endWith(span, &out)
 	}
 	return out
 }

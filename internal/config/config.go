@@ -80,6 +80,9 @@ type Config struct {
 
 	LogLevel  string `name:"log-level" env:"PARLOR_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"Least severity that is logged: debug, info, warn or error."`
 	LogFormat string `name:"log-format" env:"PARLOR_LOG_FORMAT" default:"auto" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal, else json."`
+
+	// Tracing is set from OpenTelemetry's variables.
+	Tracing Tracing `kong:"-"`
 }
 
 // Field is one setting.

@@ -41,6 +41,7 @@ import (
 	"parlor/internal/credentials"
 	"parlor/internal/gateway"
 	"parlor/internal/store"
+	"parlor/internal/tracing"
 )
 
 const (
@@ -73,6 +74,7 @@ type Server struct {
 	shared   bool   // the store may have other nodes
 	alone    bool   // there is no broker for them
 	recorder *chatlog.Recorder
+	tracer   *tracing.Tracer // nil: no times are kept
 	service  *chat.Service
 	gateway  *gateway.Gateway
 	http     *http.Server
@@ -128,6 +130,15 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		s.listener = gateway.TLSListener(s.listener, encryption)
 	}
 	s.node = chat.NewID()
+	if s.tracer, err = newTracer(c.Tracing, s.node, logger, registry); err != nil {
+		s.listener.Close()
+		s.store.Close()
+		return nil, err
+	}
+	var tracer chat.Tracer
+	if s.tracer != nil {
+		tracer = s.tracer
+	}
 	if err = s.company(context.Background()); err == nil {
 		s.broker, err = s.newBroker(c, registry)
 	}
@@ -136,7 +147,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		s.store.Close()
 		return nil, err
 	}
-	s.service = chat.NewService(chat.ServiceConfig{Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, TokenLifetime: c.TokenLifetime, Quotas: quotas})
+	s.service = chat.NewService(chat.ServiceConfig{Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, Tracer: tracer, TokenLifetime: c.TokenLifetime, Quotas: quotas})
 	s.gateway = gateway.New(gateway.Config{
 		Service:      s.service,
 		Broker:       s.broker,
@@ -157,6 +168,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		Credentials:    principals,
 		DefaultAccount: c.Account,
 		Regions:        c.Regions,
+		Tracer:         tracer,
 	})
 	handler := s.route(api, registry)
 	if s.keys == nil && !c.Open {
@@ -261,6 +273,13 @@ func (s *Server) Run(ctx context.Context) error {
 			failed <- fmt.Errorf("run the broker: %w", err)
 		}
 	})
+	// What the others did last is timed too.
+	timing, stopTiming := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopTiming()
+	var timer sync.WaitGroup
+	if s.tracer != nil {
+		timer.Go(func() { s.tracer.Run(timing) })
+	}
 	children.Go(func() { s.prune(running) })
 	children.Go(func() { s.hearControl(running) })
 	children.Go(func() { s.renewShares(running) })
@@ -293,6 +312,8 @@ func (s *Server) Run(ctx context.Context) error {
 	s.giveUpShares(connected)
 	disconnect()
 	link.Wait()
+	stopTiming()
+	timer.Wait()
 	err := s.store.Close()
 	if err != nil {
 		err = fmt.Errorf("close the store: %w", err)

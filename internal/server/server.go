@@ -79,6 +79,9 @@ type Server struct {
 	gateway  *gateway.Gateway
 	http     *http.Server
 
+	debugListener net.Listener // nil: profiles are not served
+	debug         *http.Server
+
 	draining atomic.Bool
 }
 
@@ -109,20 +112,24 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	if s.listener, err = listen(c); err != nil {
 		return nil, err
 	}
-	if s.store, err = openStore(c); err != nil {
+	if s.debugListener, err = newDebug(c); err != nil {
 		s.listener.Close()
+		return nil, err
+	}
+	if s.store, err = openStore(c); err != nil {
+		s.closeListeners()
 		return nil, err
 	}
 	registry := prometheus.NewRegistry()
 	registerProcess(registry)
 	reviewer, err := newReviewer(c, logger, registry)
 	if err != nil {
-		s.listener.Close()
+		s.closeListeners()
 		s.store.Close()
 		return nil, err
 	}
 	if s.recorder, err = newRecorder(c, logger, registry); err != nil {
-		s.listener.Close()
+		s.closeListeners()
 		s.store.Close()
 		return nil, err
 	}
@@ -131,7 +138,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	}
 	s.node = chat.NewID()
 	if s.tracer, err = newTracer(c.Tracing, s.node, logger, registry); err != nil {
-		s.listener.Close()
+		s.closeListeners()
 		s.store.Close()
 		return nil, err
 	}
@@ -143,7 +150,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		s.broker, err = s.newBroker(c, registry)
 	}
 	if err != nil {
-		s.listener.Close()
+		s.closeListeners()
 		s.store.Close()
 		return nil, err
 	}
@@ -185,7 +192,16 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		ErrorLog:          httpLog(logger),
 	}
 	newUnserved(registry).watch(s.http)
+	s.debug = &http.Server{Handler: http.HandlerFunc(serveProfiles), ReadHeaderTimeout: readHeaderTimeout, ErrorLog: httpLog(logger)}
 	return s, nil
+}
+
+// closeListeners closes what a server that does not start listened on.
+func (s *Server) closeListeners() {
+	s.listener.Close()
+	if s.debugListener != nil {
+		s.debugListener.Close()
+	}
 }
 
 // httpLog takes what net/http has to say: panics and a listener without file
@@ -244,7 +260,7 @@ func (s *Server) Run(ctx context.Context) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var children sync.WaitGroup
-	failed := make(chan error, 5)
+	failed := make(chan error, 6)
 	// The recorder goes on until nobody publishes any more.
 	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRecording()
@@ -259,6 +275,14 @@ func (s *Server) Run(ctx context.Context) error {
 			failed <- fmt.Errorf("serve %s: %w", s.Addr(), err)
 		}
 	})
+	if s.debugListener != nil {
+		s.logger.Info("profiles are served on this machine", "url", "http://"+s.debugListener.Addr().String()+profilesPath)
+		children.Go(func() {
+			if err := s.debug.Serve(s.debugListener); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve profiles: %w", err)
+			}
+		})
+	}
 	children.Go(func() {
 		if err := s.gateway.Run(running); err != nil {
 			failed <- fmt.Errorf("run the messaging gateway: %w", err)
@@ -305,6 +329,7 @@ func (s *Server) Run(ctx context.Context) error {
 	begun := time.Now()
 	s.drain(running)
 	s.shutDown(running)
+	s.debug.Close() // its error is the listener's; a profile of the drain is cut short
 	stop()
 	children.Wait()
 	stopRecording()

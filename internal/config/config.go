@@ -78,7 +78,8 @@ type Config struct {
 	ChatlogS3Interval time.Duration `name:"chatlog-s3-interval" env:"PARLOR_CHATLOG_S3_INTERVAL" default:"5m" placeholder:"DURATION" help:"How long chat log records wait for others before they go to S3, as one object for each room. A directory that stands for it does not wait so long."`
 	ChatlogSpoolLimit int           `name:"chatlog-spool-limit" env:"PARLOR_CHATLOG_SPOOL_LIMIT" default:"4096" placeholder:"MB" help:"Megabytes of chat log that wait on disk for one destination. What comes when there are as many is not logged, which is counted and said; the chat goes on."`
 
-	DebugListen string `name:"debug-listen" env:"PARLOR_DEBUG_LISTEN" default:"" placeholder:"HOST:PORT" help:"A loopback address where profiles of the process are served, under /debug/pprof/, to whoever is on this machine. Default: nowhere."`
+	CloudWatchMetrics string `name:"cloudwatch-metrics" env:"PARLOR_CLOUDWATCH_METRICS" default:"" placeholder:"NAMESPACE" help:"Publish the metrics of Amazon IVS Chat under their names to Amazon CloudWatch each minute, in this namespace; CloudWatch is found as by any AWS SDK (AWS_ENDPOINT_URL_CLOUDWATCH, AWS_REGION, AWS_ACCESS_KEY_ID, ...). What stands for CloudWatch takes AWS/IVSChat; CloudWatch itself refuses names that begin with AWS/: use another there, such as IVSChat. Default: they are not published."`
+	DebugListen       string `name:"debug-listen" env:"PARLOR_DEBUG_LISTEN" default:"" placeholder:"HOST:PORT" help:"A loopback address where profiles of the process are served, under /debug/pprof/, to whoever is on this machine. Default: nowhere."`
 
 	LogLevel  string `name:"log-level" env:"PARLOR_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"Least severity that is logged: debug, info, warn or error."`
 	LogFormat string `name:"log-format" env:"PARLOR_LOG_FORMAT" default:"auto" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal, else json."`

@@ -48,6 +48,8 @@ const (
 	minChatlogInterval = 100 * time.Millisecond
 	maxChatlogInterval = time.Hour
 	minSpoolLimit      = 32 // megabytes: some segments
+
+	maxNamespace = 255 // of CloudWatch
 )
 
 // Validate returns nil, or [Faults] naming everything that is wrong.
@@ -164,6 +166,9 @@ func (c *Config) validateReview(fault func(setting, format string, args ...any))
 
 // validateObservability checks where what the process says of itself goes.
 func (c *Config) validateObservability(fault func(setting, format string, args ...any)) {
+	if n := c.CloudWatchMetrics; len(n) > maxNamespace || strings.HasPrefix(n, ":") || strings.ContainsFunc(n, func(r rune) bool { return r < ' ' || r > '~' }) || strings.TrimSpace(n) != n {
+		fault("cloudwatch-metrics", "%.300q is not a namespace such as IVSChat", n)
+	}
 	if c.DebugListen != "" {
 		host, port, err := net.SplitHostPort(c.DebugListen)
 		if number, portErr := strconv.Atoi(port); err != nil || portErr != nil || number < 0 || number > 65535 {

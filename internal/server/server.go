@@ -37,6 +37,7 @@ import (
 	"parlor/internal/broker"
 	"parlor/internal/chat"
 	"parlor/internal/chatlog"
+	"parlor/internal/cloudwatch"
 	"parlor/internal/config"
 	"parlor/internal/credentials"
 	"parlor/internal/gateway"
@@ -74,7 +75,8 @@ type Server struct {
 	shared   bool   // the store may have other nodes
 	alone    bool   // there is no broker for them
 	recorder *chatlog.Recorder
-	tracer   *tracing.Tracer // nil: no times are kept
+	tracer   *tracing.Tracer       // nil: no times are kept
+	metrics  *cloudwatch.Publisher // nil: metrics are not published
 	service  *chat.Service
 	gateway  *gateway.Gateway
 	http     *http.Server
@@ -141,6 +143,9 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		s.closeListeners()
 		s.store.Close()
 		return nil, err
+	}
+	if c.CloudWatchMetrics != "" {
+		s.metrics = cloudwatch.New(cloudwatch.Config{Namespace: c.CloudWatchMetrics, Figures: registry, Metrics: registry, Logger: logger})
 	}
 	var tracer chat.Tracer
 	if s.tracer != nil {
@@ -297,12 +302,15 @@ func (s *Server) Run(ctx context.Context) error {
 			failed <- fmt.Errorf("run the broker: %w", err)
 		}
 	})
-	// What the others did last is timed too.
-	timing, stopTiming := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopTiming()
-	var timer sync.WaitGroup
+	// What the others did last is told too.
+	telling, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopTelling()
+	var tellers sync.WaitGroup
 	if s.tracer != nil {
-		timer.Go(func() { s.tracer.Run(timing) })
+		tellers.Go(func() { s.tracer.Run(telling) })
+	}
+	if s.metrics != nil {
+		tellers.Go(func() { s.metrics.Run(telling) })
 	}
 	children.Go(func() { s.prune(running) })
 	children.Go(func() { s.hearControl(running) })
@@ -337,8 +345,8 @@ func (s *Server) Run(ctx context.Context) error {
 	s.giveUpShares(connected)
 	disconnect()
 	link.Wait()
-	stopTiming()
-	timer.Wait()
+	stopTelling()
+	tellers.Wait()
 	err := s.store.Close()
 	if err != nil {
 		err = fmt.Errorf("close the store: %w", err)

@@ -68,6 +68,9 @@ func (s *Service) review(ctx context.Context, m *pendingMessage, room *Room) err
 	}
 	if s.reviewer != nil {
 		span := s.step(ctx, stepReview)
+		if span != nil {
+			ctx = WithSpan(ctx, span)
+		}
 		verdict, err := s.reviewer.Review(ctx, room.Handler.URI, m.reviewPayload(), func(v *Verdict) error {
 			return verdictFault(v, room.MaximumMessageLength)
 		})

@@ -21,6 +21,8 @@ type Tracer interface {
 type Span interface {
 	// Begin begins a step of it.
 	Begin(step string) Span
+	// Traceparent is the W3C header by which others go on with it.
+	Traceparent() string
 	// End ends it; it is kept from then on, and not at all if it is never ended. err is what it failed with, or nil: of that
 	// nothing is kept but its Code.
 	End(err error, attributes ...slog.Attr)
@@ -40,12 +42,18 @@ func WithSpan(ctx context.Context, span Span) context.Context {
 	return context.WithValue(ctx, spanKey{}, span)
 }
 
+// SpanOf returns the span that a context is about, or nil.
+func SpanOf(ctx context.Context) Span {
+	span, _ := ctx.Value(spanKey{}).(Span)
+	return span
+}
+
 // step begins a step of what the context is about. It returns nil when nothing is kept.
 func (s *Service) step(ctx context.Context, name string) Span {
 	if s.tracer == nil {
 		return nil
 	}
-	parent, _ := ctx.Value(spanKey{}).(Span)
+	parent := SpanOf(ctx)
 	if parent == nil {
 		return nil
 	}

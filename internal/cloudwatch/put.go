@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -183,6 +184,9 @@ func (e *endpoint) try(ctx context.Context, body string) (again bool, err error)
 		return false, err
 	}
 	answer, err := e.http.Do(r)
+	if of, ok := errors.AsType[*url.Error](err); ok {
+		return true, of.Err // the URL may have a secret in it
+	}
 	if err != nil {
 		return true, err
 	}

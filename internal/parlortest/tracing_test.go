@@ -159,6 +159,12 @@ func TestTracing(t *testing.T) {
 		t.Errorf("not SEND_MESSAGE, then review, then publish: %+v, %+v, %+v", sent, asked, publish)
 	}
 
+	h.mu.Lock()
+	if want := "00-" + asked.Trace + "-" + asked.ID + "-01"; h.trace != want {
+		t.Errorf("the handler was told of %q, want %q", h.trace, want)
+	}
+	h.mu.Unlock()
+
 	must[*ivschat.SendEventOutput](t)(client.SendEvent(context.Background(), &ivschat.SendEventInput{RoomIdentifier: &room, EventName: new("secret:event"), Attributes: map[string]string{"secret": "words"}}))
 	spans = collector.Await(t, has("SendEvent"))
 	checkSteps(t, spans, one(t, spans, "SendEvent"))

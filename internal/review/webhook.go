@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"parlor/internal/chat"
 )
 
 // The headers of a webhook request. The signature is "v1=" and the HMAC-SHA256, in
@@ -86,6 +88,9 @@ func (h *webhook) call(ctx context.Context, payload []byte) ([]byte, error) {
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set(HeaderTimestamp, timestamp)
 	r.Header.Set(HeaderSignature, Sign(h.secret, timestamp, payload))
+	if span := chat.SpanOf(ctx); span != nil {
+		r.Header.Set("Traceparent", span.Traceparent())
+	}
 	response, err := send(hooks, r)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 )
@@ -159,6 +160,9 @@ func (t *Tracer) post(ctx context.Context, batch []*span) (refused int, pause ti
 		r.Header.Set("Content-Encoding", "gzip")
 	}
 	answer, err := t.client.Do(r)
+	if of, ok := errors.AsType[*url.Error](err); ok {
+		return 0, 0, of.Err // the URL may have a secret in it
+	}
 	if err != nil {
 		return 0, 0, err
 	}

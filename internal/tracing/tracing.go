@@ -221,6 +221,9 @@ func (s *span) Begin(step string) chat.Span {
 	return &span{tracer: s.tracer, trace: s.trace, parent: s.id, id: newID(), state: s.state, name: step, begun: time.Now()}
 }
 
+// Traceparent implements [chat.Span].
+func (s *span) Traceparent() string { return "00-" + hexOf(s.trace[:]) + "-" + hexOf(s.id[:]) + "-01" }
+
 // End implements [chat.Span].
 func (s *span) End(err error, attributes ...slog.Attr) {
 	s.took = time.Since(s.begun)

@@ -83,7 +83,7 @@ var borrowed = []struct {
 		why: "invokes message review handlers as the service does"},
 	{module: "github.com/aws/aws-sdk-go-v2/service/s3", code: []string{"internal/chatlog"},
 		why: "takes chat logs to S3"},
-	{module: "github.com/aws/smithy-go", code: []string{"internal/chatlog", "internal/review"}, tests: true,
+	{module: "github.com/aws/smithy-go", code: []string{"cmd/parlor", "internal/chatlog", "internal/review"}, tests: true,
 		why: "the form of the official SDK's errors, and of what would keep it from writing to stderr"},
 	{module: "github.com/coder/websocket", tests: true,
 		why: "a second WebSocket implementation keeps the first honest"},

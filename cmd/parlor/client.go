@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ivschat"
+	"github.com/aws/smithy-go/logging"
 )
 
 // endpointFlag says which server a verb talks to. As whom, and in which region, is what
@@ -48,7 +49,7 @@ const amazon = "aws"
 
 // client returns a client of the control plane.
 func (e *endpointFlag) client(ctx context.Context) (*ivschat.Client, error) {
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithDefaultRegion("us-east-1"),
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithDefaultRegion("us-east-1"), config.WithLogger(logging.Nop{}),
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(requestPatience)))
 	if err != nil {
 		return nil, fmt.Errorf("read the AWS configuration: %w", err)
@@ -65,6 +66,9 @@ func (e *endpointFlag) client(ctx context.Context) (*ivschat.Client, error) {
 		}
 	}
 	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
+		if strings.Contains(err.Error(), "no EC2 IMDS role found") { // where the SDK looks last
+			err = errors.New("there is none")
+		}
 		return nil, &hintedError{fmt.Errorf("find an access key: %w", err), keyHint}
 	}
 	// Set here, it has the last word over AWS's variables.

@@ -144,7 +144,8 @@ func plain(err error) string {
 		}
 		short = fmt.Sprintf("%s (%s: %s)", strings.TrimSuffix(short, "."), call.OperationName, answer.ErrorCode())
 	} else if at, ok := errors.AsType[*url.Error](call); ok {
-		short = strings.TrimSuffix(at.URL, "/"+call.OperationName) + ": " + at.Err.Error()
+		server := strings.TrimSuffix(strings.TrimSuffix(at.URL, "/"+call.OperationName), "/parlor")
+		short = server + ": " + at.Err.Error()
 	} else {
 		return text
 	}

@@ -229,7 +229,7 @@ func (r *roomListCommand) Run(line *kong.Context) error {
 	case err != nil:
 		return err
 	case more:
-		fmt.Fprintf(line.Stderr, "There are more than these %d.\n", r.Limit)
+		fmt.Fprintf(line.Stderr, "There are more rooms than --limit %d.\n", r.Limit)
 	case len(rooms) == 0 && r.Name+r.Handler+r.Logging != "":
 		fmt.Fprintf(line.Stderr, "No such rooms in %s.\n", api.Options().Region)
 	case len(rooms) == 0:

@@ -23,7 +23,7 @@ type completionCommand struct {
 func (c *completionCommand) Help() string {
 	return `For each shell:
 
-    source <(parlor completion bash)         # in ~/.bashrc
+    eval "$(parlor completion bash)"         # in ~/.bashrc
     source <(parlor completion zsh)          # in ~/.zshrc, after compinit
     parlor completion fish | source          # in ~/.config/fish/config.fish`
 }
@@ -31,17 +31,17 @@ func (c *completionCommand) Help() string {
 // The scripts ask parlor complete, which answers in lines: a word that the line may go
 // on with, a tab, what it is. A line :files or :directories asks the shell for its own.
 var completionScripts = map[string]string{
-	// A candidate of bash replaces what follows the last = or : of a word, where those
-	// break words. bash 3, as macOS has it, knows no compopt.
+	// A candidate of bash replaces what follows the = of a word, unless COMP_WORDBREAKS was
+	// changed so that = breaks no words. bash 3, as macOS has it, knows no compopt.
 	"bash": `_parlor() {
-    local cur=${COMP_WORDS[COMP_CWORD]} word what
-    [[ $cur == [=:] ]] && cur=
+    local cur=${COMP_WORDS[COMP_CWORD]} start= word what
+    [[ $cur == -*=* ]] && start=${cur%%=*}=
     COMPREPLY=()
     while IFS=$'\t' read -r word what; do
         case $word in
         :files) compopt -o default 2>/dev/null ;;
         :directories) compopt -o dirnames 2>/dev/null ;;
-        *) COMPREPLY+=("$word") ;;
+        *) COMPREPLY+=("$start$word") ;;
         esac
     done < <(parlor complete -- "${COMP_LINE:0:COMP_POINT}" 2>/dev/null)
 }
@@ -182,6 +182,7 @@ func (u *unfinished) complete() (all []candidate) {
 		for _, flag := range u.all() {
 			all = append(all, candidate{"--" + flag.Name, flag.Help})
 		}
+	case len(u.node.Children) > 0 && u.given > 0: // a verb that is not known
 	case len(u.node.Children) > 0:
 		for _, child := range u.node.Children {
 			if !child.Hidden {

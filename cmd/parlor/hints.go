@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 )
 
@@ -27,6 +28,7 @@ const (
 	policyHint  = "The policy of the access key does not allow this, or what is named is another account's; parlor key list, at the server, shows whose key has which."
 	notFound    = "parlor room list shows the rooms of the account and region that the access key and AWS_REGION say."
 	serverHint  = "Is a server running there? parlor dev starts one at http://" + usualAddress + "; --endpoint names another."
+	foreignHint = "What answers there is no Parlor, or something before it that answers for it: look at --endpoint."
 	defaultHint = "Is parlor dev running? It is where verbs look unless --endpoint or AWS_ENDPOINT_URL_IVSCHAT names another server."
 )
 
@@ -53,8 +55,7 @@ func hint(err error) string {
 	if hinted, ok := errors.AsType[*hintedError](err); ok {
 		return hinted.hint
 	}
-	var answer smithy.APIError
-	if errors.As(err, &answer) {
+	if answer := answered(err); answer != nil {
 		return answerHint(answer)
 	}
 	if _, ok := errors.AsType[*smithy.OperationError](err); ok {
@@ -105,10 +106,33 @@ func wayHint(err error) string {
 		return defaultHint
 	case op != nil && op.Op == "dial" || errors.As(err, &late) && late.Timeout():
 		return serverHint
-	case strings.Contains(text, "deserialization failed"):
-		return "What answers there is no Parlor, or is behind something that answers for it: look at --endpoint."
+	case foreign(err) != 0:
+		return foreignHint
 	}
 	return ""
+}
+
+// answered is the error that the API answered with, or nil.
+func answered(err error) smithy.APIError {
+	var answer smithy.APIError
+	if !errors.As(err, &answer) || answer.ErrorCode() == "UnknownError" {
+		return nil // so the SDK calls what has no name
+	}
+	return answer
+}
+
+// foreign is the status of an answer that is not the API's, else 0.
+func foreign(err error) int {
+	answer, ok := errors.AsType[*awshttp.ResponseError](err)
+	if !ok || answer.Response == nil || answer.Response.Response == nil || answered(err) != nil {
+		return 0
+	}
+	return answer.HTTPStatusCode()
+}
+
+// notOurs is the text for such an answer.
+func notOurs(operation string, status int) string {
+	return fmt.Sprintf("the answer to %s is HTTP %d, and not the API's", operation, status)
 }
 
 // roomsHint says where rooms of a name are looked for.
@@ -136,13 +160,10 @@ func plain(err error) string {
 		return text
 	}
 	short := ""
-	var answer smithy.APIError
-	if errors.As(call, &answer) {
-		short = answer.ErrorMessage()
-		if short == "" || answer.ErrorCode() == "UnknownError" {
-			return text // not an answer of the API's
-		}
-		short = fmt.Sprintf("%s (%s: %s)", strings.TrimSuffix(short, "."), call.OperationName, answer.ErrorCode())
+	if answer := answered(call); answer != nil {
+		short = fmt.Sprintf("%s (%s: %s)", strings.TrimSuffix(or(answer.ErrorMessage(), "no reason is given"), "."), call.OperationName, answer.ErrorCode())
+	} else if status := foreign(call); status != 0 {
+		short = notOurs(call.OperationName, status)
 	} else if at, ok := errors.AsType[*url.Error](call); ok {
 		server := strings.TrimSuffix(strings.TrimSuffix(at.URL, "/"+call.OperationName), "/parlor")
 		short = server + ": " + at.Err.Error()

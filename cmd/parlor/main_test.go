@@ -30,6 +30,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"parlor/internal/credentials"
+	"parlor/internal/load"
 )
 
 func TestMain(m *testing.M) {
@@ -47,6 +48,7 @@ func TestMain(m *testing.M) {
 //	                           the first key of the file, else hardly; prints the body
 //	logged URL                 show two events in a new room that logs to the bucket bucket-one
 //	hold URL                   begin a request and never finish it
+//	use URL FILE               open a connection with the token that the file has
 //	number FILE NAME WANT      a number of a JSON file, named like "a.b"
 //	certificate CERT KEY       make files for TLS at 127.0.0.1
 func TestScripts(t *testing.T) {
@@ -67,6 +69,7 @@ func TestScripts(t *testing.T) {
 			"hold":   hold,
 			"logged": logged,
 
+			"use":         use,
 			"number":      number,
 			"certificate": certificate,
 		},
@@ -294,6 +297,17 @@ func hold(ts *testscript.TestScript, neg bool, args []string) {
 	if !strings.Contains(line, "100 Continue") {
 		ts.Fatalf("got %q, want 100 Continue", line)
 	}
+}
+
+func use(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: use URL FILE")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := load.Dial(ctx, "ws"+strings.TrimPrefix(args[0], "http")+"/", strings.TrimSpace(ts.ReadFile(args[1])))
+	ts.Check(err)
+	ts.Check(conn.Close())
 }
 
 func number(ts *testscript.TestScript, neg bool, args []string) {

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // outputFlag says how a verb prints what a script may want to read. A verb that embeds
@@ -55,7 +56,7 @@ func printJSON(w io.Writer, v any) error {
 // printable is text that a terminal shows as it is and takes for nothing else: what is
 // not to be seen is written as Go would.
 func printable(text string) string {
-	if strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
+	if utf8.ValidString(text) && strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
 		return text
 	}
 	quoted := strconv.Quote(text)

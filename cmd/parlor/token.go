@@ -224,27 +224,22 @@ func describeToken(ctx context.Context, o ivschat.Options, endpoint, token strin
 		return fail(err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return fail(apiError(response, text))
+		name, _, _ := strings.Cut(response.Header.Get("X-Amzn-ErrorType"), ":")
+		var said struct {
+			Message string `json:"message"`
+		}
+		if err := json.Unmarshal(text, &said); err == nil && name != "" {
+			return fail(&smithy.GenericAPIError{Code: name, Message: said.Message})
+		}
+		return nil, &hintedError{errors.New(notOurs(describeOperation, response.StatusCode)), foreignHint}
 	}
 	var c claims
 	if err := json.Unmarshal(text, &c); err != nil {
-		return fail(fmt.Errorf("the answer of %s is not that of a Parlor: %w", endpoint, err))
+		return nil, &hintedError{errors.New(notOurs(describeOperation, response.StatusCode)), foreignHint}
 	}
 	c.Attributes = notNil(c.Attributes)
 	if c.Capabilities == nil {
 		c.Capabilities = []string{}
 	}
 	return &c, nil
-}
-
-// apiError is an answer that is an error.
-func apiError(response *http.Response, body []byte) error {
-	name, _, _ := strings.Cut(response.Header.Get("X-Amzn-ErrorType"), ":")
-	var said struct {
-		Message string `json:"message"`
-	}
-	if err := json.Unmarshal(body, &said); err != nil || name == "" || said.Message == "" {
-		return &hintedError{fmt.Errorf("the answer is %s, which is not that of a Parlor", response.Status), apiHints["UnknownOperationException"]}
-	}
-	return &smithy.GenericAPIError{Code: name, Message: said.Message}
 }

@@ -65,7 +65,7 @@ var borrowed = []struct {
 }{
 	{module: "github.com/HdrHistogram/hdrhistogram-go", code: []string{"internal/load"},
 		why: "percentiles of millions of latencies in little memory"},
-	{module: "github.com/alecthomas/kong", code: []string{"cmd/parlor"},
+	{module: "github.com/alecthomas/kong", code: []string{"cmd/parlor"}, tests: true,
 		why: "flags, variables and help from a struct's tags"},
 	{module: "github.com/aws/aws-sdk-go-v2", code: []string{"cmd/parlor", "internal/chatlog", "internal/review"}, tests: true,
 		why: "the official SDK is the judge of our control plane, and its client in parlor bench"},

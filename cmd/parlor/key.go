@@ -31,7 +31,7 @@ const maxSession = 36 * time.Hour
 
 type keyCreateCommand struct {
 	credentialsFlag
-	outputFlag `set:"outputs=export, table, json" set:"output=export"`
+	outputFlag `kong:"set='outputs=export, table, json',set='output=export'"`
 
 	Name    string        `name:"name" placeholder:"NAME" help:"The user's name. Default: the access key."`
 	Account string        `name:"account" placeholder:"ID" help:"The key's account, 12 digits. Default: the server's --account."`
@@ -176,7 +176,7 @@ func (l listed) rows(t *table) {
 
 type keyListCommand struct {
 	credentialsFlag
-	outputFlag `set:"outputs=table, json" set:"output=table"`
+	outputFlag `kong:"set='outputs=table, json',set='output=table'"`
 }
 
 func (k *keyListCommand) Run(line *kong.Context) error {
@@ -200,7 +200,7 @@ func (k *keyListCommand) Run(line *kong.Context) error {
 
 type keyShowCommand struct {
 	credentialsFlag
-	outputFlag `set:"outputs=table, json" set:"output=table"`
+	outputFlag `kong:"set='outputs=table, json',set='output=table'"`
 
 	Key string `arg:"" name:"key" help:"The key's name, or its access key."`
 }

@@ -117,14 +117,14 @@ func timeText(t *time.Time) string {
 
 type roomCreateCommand struct {
 	endpointFlag
-	outputFlag `set:"outputs=arn, table, json" set:"output=arn"`
+	outputFlag `kong:"set='outputs=arn, table, json',set='output=arn'"`
 
 	Name     string            `name:"name" placeholder:"NAME" help:"Need not be the only one of its name."`
 	Tags     map[string]string `name:"tag" mapsep:"none" placeholder:"KEY=VALUE" help:"A tag. May be given several times."`
 	Length   *int32            `name:"max-message-length" placeholder:"N" help:"Characters of a message, 1 to 500. Default: 500."`
 	Rate     *int32            `name:"max-messages-per-second" placeholder:"N" help:"Messages a second in the room, 1 to 100. Default: 10."`
 	Handler  string            `name:"handler" placeholder:"ARN" help:"The AWS Lambda function that reviews messages."`
-	Fallback string            `name:"fallback" enum:"ALLOW, DENY" default:"ALLOW" help:"What becomes of a message that --handler does not answer for: ${enum}."`
+	Fallback string            `name:"fallback" enum:"ALLOW, DENY" default:"ALLOW" placeholder:"RESULT" help:"What becomes of a message that --handler does not answer for: ${enum}."`
 	Logging  []string          `name:"logging" sep:"none" placeholder:"ARN" help:"A logging configuration. May be given several times."`
 }
 
@@ -176,7 +176,7 @@ func (r *roomCreateCommand) Run(line *kong.Context) error {
 
 type roomListCommand struct {
 	endpointFlag
-	outputFlag `set:"outputs=table, json" set:"output=table"`
+	outputFlag `kong:"set='outputs=table, json',set='output=table'"`
 
 	Name    string `name:"name" placeholder:"NAME" help:"Only rooms of this name."`
 	Handler string `name:"handler" placeholder:"ARN" help:"Only rooms that this AWS Lambda function reviews."`
@@ -271,7 +271,7 @@ func (r *roomListCommand) rooms(ctx context.Context, api *ivschat.Client) (rooms
 
 type roomShowCommand struct {
 	endpointFlag
-	outputFlag `set:"outputs=table, arn, json" set:"output=table"`
+	outputFlag `kong:"set='outputs=table, arn, json',set='output=table'"`
 	roomArg
 }
 

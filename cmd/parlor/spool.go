@@ -22,7 +22,7 @@ type spoolCommand struct {
 const spoolDirectory = "chatlog"
 
 type spoolListCommand struct {
-	outputFlag `set:"outputs=table, json" set:"output=table"`
+	outputFlag `kong:"set='outputs=table, json',set='output=table'"`
 
 	Data string `name:"data" env:"PARLOR_DATA" default:"./parlor-data" placeholder:"DIR" help:"The server's data directory. The server may be running."`
 }

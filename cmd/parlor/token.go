@@ -29,7 +29,7 @@ type tokenCommand struct {
 
 type tokenCreateCommand struct {
 	endpointFlag
-	outputFlag `set:"outputs=token, table, json" set:"output=token"`
+	outputFlag `kong:"set='outputs=token, table, json',set='output=token'"`
 	roomArg
 
 	User         string            `name:"user" required:"" placeholder:"ID" help:"Who enters: the user's id."`
@@ -97,7 +97,7 @@ func (t *tokenCreateCommand) Run(line *kong.Context) error {
 
 type tokenShowCommand struct {
 	endpointFlag
-	outputFlag `set:"outputs=table, json" set:"output=table"`
+	outputFlag `kong:"set='outputs=table, json',set='output=table'"`
 
 	Token string `arg:"" name:"token" help:"The token; - reads it from standard input."`
 }

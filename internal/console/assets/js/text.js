@@ -1,0 +1,131 @@
+// Every word of the console, in English.
+
+const n = (count) => count.toLocaleString('en');
+const plural = (count, one, many = one + 's') => `${n(count)} ${count === 1 ? one : many}`;
+
+export const text = {
+  app: {
+    name: 'Parlor',
+    skip: 'Skip to the content',
+    sections: 'Sections',
+    nav: { rooms: 'Rooms', tokens: 'Tokens', logging: 'Logging', node: 'Node', calls: 'Calls', demo: 'Demo' },
+    region: 'Region',
+    account: 'Account',
+    theme: 'Colours',
+    themes: { '': 'Auto', light: 'Light', dark: 'Dark' },
+    signOut: 'Sign out',
+    notFound: 'There is no such page.',
+    startAgain: 'Back to the rooms',
+    failed: 'This did not work',
+  },
+  ui: {
+    copy: 'Copy',
+    copied: 'Copied',
+    copyFailed: 'The browser did not let it be copied.',
+    copyCommand: 'Copy as AWS CLI',
+    noCommand: 'The AWS CLI has no command for this.',
+    cancel: 'Cancel',
+    close: 'Close',
+    dismiss: 'Dismiss',
+    add: 'Add',
+    remove: 'Remove',
+    key: 'Key',
+    value: 'Value',
+    optional: 'optional',
+    loading: 'Loading …',
+    retry: 'Try again',
+    ago: (ms) => {
+      const seconds = Math.round(ms / 1000);
+      if (seconds < 60) return 'just now';
+      if (seconds < 3600) return plural(Math.floor(seconds / 60), 'minute') + ' ago';
+      if (seconds < 86400) return plural(Math.floor(seconds / 3600), 'hour') + ' ago';
+      return plural(Math.floor(seconds / 86400), 'day') + ' ago';
+    },
+    count: n,
+    bytes: (b) => {
+      const units = ['B', 'KB', 'MB', 'GB', 'TB'];
+      let unit = 0;
+      for (; b >= 1000 && unit < units.length - 1; unit++) b /= 1000;
+      return `${unit && b < 100 ? b.toFixed(1) : Math.round(b)} ${units[unit]}`;
+    },
+    rate: (r) => (r >= 100 ? n(Math.round(r)) : r >= 10 ? r.toFixed(0) : r >= 0.05 ? r.toFixed(1) : '0') + '/s',
+  },
+  api: {
+    unreachable: 'The server does not answer. Is it running?',
+    signInFirst: 'Nobody is signed in. Sign in at the console first.',
+  },
+  messaging: {
+    notConnected: 'Not connected. Nothing was sent.',
+    lost: 'The connection was lost before the answer came.',
+  },
+  signIn: {
+    title: 'Sign in',
+    lead: 'With an access key of this server. The key stays in this tab, and is gone when the tab is closed.',
+    accessKey: 'Access key ID',
+    secret: 'Secret access key',
+    sessionToken: 'Session token',
+    submit: 'Sign in',
+    hint: 'parlor key create makes a key.',
+    refused: 'The server does not take this key',
+  },
+  rooms: {
+    title: 'Rooms',
+    create: 'Create a room',
+    search: 'Search by name, ID or tag',
+    name: 'Name',
+    unnamed: '(no name)',
+    connections: 'Connections',
+    rate: 'Messages',
+    created: 'Created',
+    updated: 'Changed',
+    tags: 'Tags',
+    handler: 'Review',
+    handlerARN: 'Message review handler (Lambda function ARN)',
+    fallback: 'If the handler gives no answer',
+    fallbacks: { ALLOW: 'ALLOW: show the message', DENY: 'DENY: refuse the message' },
+    logging: 'Logging configurations',
+    maxLength: 'Longest message (characters)',
+    maxRate: 'Messages a second, over all users',
+    none: 'No rooms yet.',
+    noneFirst: 'Make one here, with any AWS SDK, or with parlor room create.',
+    noMatch: 'No room matches.',
+    searched: (count) => `No match among the first ${n(count)} rooms looked at.`,
+    searchOn: 'Search on',
+    all: 'Any',
+    filterHandler: 'Review handler ARN',
+    moreFilters: 'More filters',
+    filterLogging: 'Logging configuration',
+    next: 'Next page',
+    previous: 'Previous page',
+    page: (from, to) => `${n(from)}–${n(to)}`,
+    edit: 'Edit',
+    editTitle: 'Edit the room',
+    save: 'Save',
+    delete: 'Delete',
+    deleteTitle: 'Delete the room?',
+    deleteLead: (name) => `${name} is deleted for good. Everybody in it is disconnected.`,
+    deleted: 'The room is deleted.',
+    made: 'The room is there.',
+    saved: 'Saved.',
+    tag: 'Tags',
+    tagTitle: 'Tags of the room',
+    live: (connections, rate) => `${plural(connections, 'connection')}, ${rate}`,
+    onThisNode: 'on this node',
+    list: 'Rooms, newest change first',
+  },
+  calls: {
+    title: 'Calls',
+    lead: 'What this tab asked of the API, newest first. What repeats by itself is left out.',
+    none: 'Nothing yet. Whatever you do here appears in this list, as an AWS CLI command too.',
+    time: 'Time',
+    operation: 'Operation',
+    outcome: 'Outcome',
+    took: 'Took',
+    request: 'Request',
+    ms: (ms) => `${n(ms)} ms`,
+  },
+  room: {},
+  tokens: {},
+  logging: {},
+  node: {},
+};

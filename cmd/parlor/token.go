@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -108,7 +109,7 @@ func (t *tokenShowCommand) Help() string {
 
     parlor token create lobby --user alice | parlor token show -
 
-The server opens the token with its own keys, for the account and region that the token is of. To show a token does not use it up.`
+The server opens the token with its own keys, for the account that the token is of. To show a token does not use it up.`
 }
 
 // Validate is called by kong.
@@ -153,6 +154,9 @@ func (t *tokenShowCommand) Run(line *kong.Context) error {
 		return err
 	}
 	c, err := describeToken(ctx, api.Options(), t.Endpoint, token)
+	if there := inRegionOf(api, missing(err)); there != api {
+		c, err = describeToken(ctx, there.Options(), t.Endpoint, token)
+	}
 	if err != nil {
 		return err
 	}
@@ -182,6 +186,17 @@ func (c *claims) state(now time.Time) string {
 	}
 	return "unused: it opens one connection"
 }
+
+// missing is the ARN of the room that is not there, or not in the region that was asked.
+func missing(err error) string {
+	answer := answered(err)
+	if answer == nil || answer.ErrorCode() != "ResourceNotFoundException" {
+		return ""
+	}
+	return roomARN.FindString(answer.ErrorMessage())
+}
+
+var roomARN = regexp.MustCompile(`\barn:aws:ivschat:\S+:room/[A-Za-z0-9-]+`)
 
 // describeOperation is Parlor's own, which the SDK does not have.
 const describeOperation = "DescribeToken"

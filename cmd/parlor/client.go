@@ -52,7 +52,7 @@ func (e *endpointFlag) client(ctx context.Context) (*ivschat.Client, error) {
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithDefaultRegion("us-east-1"), config.WithLogger(logging.Nop{}),
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(requestPatience)))
 	if err != nil {
-		return nil, fmt.Errorf("read the AWS configuration: %w", err)
+		return nil, &hintedError{fmt.Errorf("read the AWS configuration: %w", err), "It is what the variables AWS_… and the files ~/.aws/config and ~/.aws/credentials say; AWS_PROFILE names a section of these."}
 	}
 	var base *string // nil is Amazon's
 	if e.Endpoint != amazon {

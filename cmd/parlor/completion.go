@@ -65,11 +65,15 @@ _parlor() {
     -/) _files -/ ;;
     esac
 }
-compdef _parlor parlor
+if [[ $funcstack[1] == _parlor ]]; then
+    _parlor "$@" # the file is in fpath, and this is the first time
+else
+    compdef _parlor parlor
+fi
 `,
 	"fish": `function __parlor_complete
     for line in (parlor complete -- (commandline -cp | string collect) 2>/dev/null)
-        set -l word (string split -m 1 \t -- $line)
+        set -l word (string split -m 1 -- \t $line)
         set -l start (string match -r -- '^--?[a-z-]+=' (commandline -ct))
         switch $word[1]
             case :files
@@ -77,7 +81,7 @@ compdef _parlor parlor
             case :directories
                 __fish_complete_directories (string replace -r -- '^--?[a-z-]+=' '' (commandline -ct)) | string replace -r -- '^' "$start"
             case '*'
-                echo $start$line
+                echo "$start$line"
         end
     end
 end

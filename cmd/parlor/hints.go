@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/alecthomas/kong"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 )
@@ -60,6 +61,21 @@ func hint(err error) string {
 	}
 	if _, ok := errors.AsType[*smithy.OperationError](err); ok {
 		return wayHint(err)
+	}
+	if usage, ok := errors.AsType[*kong.ParseError](err); ok {
+		return lineHint(usage)
+	}
+	return ""
+}
+
+// lineHint is about a line that is not understood.
+func lineHint(usage *kong.ParseError) string {
+	text, command := usage.Error(), path(usage)
+	switch {
+	case strings.HasPrefix(text, "unexpected argument") && (command == "parlor room create" || command == "parlor room list"):
+		return "A room's name is for --name to say."
+	case strings.HasPrefix(text, "missing flags:") && strings.Contains(text, "--credentials="):
+		return "It is the file that parlor serve has; PARLOR_CREDENTIALS names it to all verbs."
 	}
 	return ""
 }

@@ -26,6 +26,20 @@ type credentialsFlag struct {
 	Credentials string `name:"credentials" env:"PARLOR_CREDENTIALS" required:"" placeholder:"FILE" help:"The credentials file."`
 }
 
+// load reads the file.
+func (c *credentialsFlag) load() (*credentials.Set, error) {
+	set, err := credentials.Load(c.Credentials, "")
+	return set, c.explain(err)
+}
+
+// explain says what to do when there is no file.
+func (c *credentialsFlag) explain(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return &hintedError{err, "parlor key create --credentials " + c.Credentials + " makes the file, with a key."}
+	}
+	return err
+}
+
 // maxSession is the longest that AWS gives a temporary key.
 const maxSession = 36 * time.Hour
 
@@ -180,7 +194,7 @@ type keyListCommand struct {
 }
 
 func (k *keyListCommand) Run(line *kong.Context) error {
-	set, err := credentials.Load(k.Credentials, "")
+	set, err := k.load()
 	if err != nil {
 		return err
 	}
@@ -206,7 +220,7 @@ type keyShowCommand struct {
 }
 
 func (k *keyShowCommand) Run(line *kong.Context) error {
-	set, err := credentials.Load(k.Credentials, "")
+	set, err := k.load()
 	if err != nil {
 		return err
 	}
@@ -245,7 +259,7 @@ func (k *keyDisableCommand) Run(line *kong.Context) error {
 	case errors.Is(err, credentials.ErrUnknownKey):
 		return unknownKey(k.Key, k.Credentials, err)
 	case errors.Is(err, os.ErrNotExist):
-		return err
+		return k.explain(err)
 	case err != nil:
 		return fmt.Errorf("disable %s in %s, which stays as it was:\n%w", k.Key, k.Credentials, err)
 	}

@@ -65,6 +65,9 @@ func run(args []string) int {
 	if err != nil {
 		panic(err) // a tag is wrong: every test finds it
 	}
+	if len(args) > 0 && args[0] == "help" {
+		args = append(args[1:], "--help")
+	}
 	line, err := parser.Parse(args)
 	if err == nil {
 		err = line.Run()
@@ -118,10 +121,13 @@ func flagHelp(v *kong.Value) string {
 	return v.Help + " (" + strings.Join(notes, ", ") + ")"
 }
 
-// path is the command as far as a line names one: "parlor room" of "parlor room nosuch".
-func path(line *kong.Context) string {
-	command := line.Model.Name
-	for _, p := range line.Path {
+// path is the command as far as a line that is not understood names one: "parlor room" of "parlor room nosuch".
+func path(usage *kong.ParseError) string {
+	command := "parlor"
+	if usage.Context == nil {
+		return command
+	}
+	for _, p := range usage.Context.Path {
 		if p.Command != nil {
 			command += " " + p.Command.Name
 		}
@@ -140,12 +146,9 @@ func explain(err error) {
 			fmt.Fprintln(os.Stderr, "  "+strings.TrimRight(line, "\n"))
 		}
 	case errors.As(err, &usage):
-		fmt.Fprintf(os.Stderr, "parlor: %v\n", err)
-		command := "parlor"
-		if usage.Context != nil {
-			command = path(usage.Context)
-		}
-		fmt.Fprintf(os.Stderr, "Run %s --help for what there is.\n", command)
+		text := strings.ReplaceAll(err.Error(), `but got "EOL" (<EOL>)`, "but the line ends there")
+		fmt.Fprintln(os.Stderr, printableLines("parlor: "+text))
+		fmt.Fprintf(os.Stderr, "Run %s --help for what there is.\n", path(usage))
 	default:
 		fmt.Fprintln(os.Stderr, printableLines("parlor: "+plain(err)))
 	}

@@ -227,9 +227,12 @@ const roomPatience = time.Second
 // roomNames are those of the first rooms of the server that the line is for. It is
 // asked once: none, if it does not answer at once.
 func (u *unfinished) roomNames() (all []candidate) {
+	flag := u.named("--endpoint")
+	if flag == nil {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), roomPatience)
 	defer cancel()
-	flag := u.named("--endpoint")
 	server := endpointFlag{Endpoint: cmp.Or(u.flags["endpoint"], os.Getenv(flag.Envs[0]), flag.Default)}
 	if server.check() != nil {
 		return nil

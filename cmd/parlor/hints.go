@@ -74,7 +74,7 @@ func lineHint(usage *kong.ParseError) string {
 	switch {
 	case strings.HasPrefix(text, "unexpected argument") && (command == "parlor room create" || command == "parlor room list"):
 		return "A room's name is for --name to say."
-	case strings.HasPrefix(text, "missing flags:") && strings.Contains(text, "--credentials="):
+	case strings.HasPrefix(command, "parlor key") && strings.Contains(text, "--credentials"):
 		return "It is the file that parlor serve has; PARLOR_CREDENTIALS names it to all verbs."
 	}
 	return ""

@@ -26,6 +26,14 @@ type credentialsFlag struct {
 	Credentials string `name:"credentials" env:"PARLOR_CREDENTIALS" required:"" placeholder:"FILE" help:"The credentials file."`
 }
 
+// Validate is called by kong, for which an empty variable is a file.
+func (c *credentialsFlag) Validate() error {
+	if c.Credentials == "" {
+		return errors.New("--credentials: no file is named")
+	}
+	return nil
+}
+
 // load reads the file.
 func (c *credentialsFlag) load() (*credentials.Set, error) {
 	set, err := credentials.Load(c.Credentials, "")
@@ -67,7 +75,7 @@ func (k *keyCreateCommand) Validate(line *kong.Context) error {
 	if k.Session < 0 || k.Session > maxSession || k.Session > 0 && k.Session < time.Second || k.Session == 0 && onLine(line, "session") {
 		return fmt.Errorf("--session: %s is not between 1s and 36h", k.Session)
 	}
-	return nil
+	return k.credentialsFlag.Validate()
 }
 
 // Run adds a key to the file and prints it. Only the key goes to standard output:

@@ -3,6 +3,7 @@ package messaging
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -127,8 +128,13 @@ func (s *socket) accept() {
 		ws.WriteFrame(conn, ws.NewFrame(op, true, b)) // the client may be gone
 	}
 	s.read = func() (ws.Frame, error) {
-		f, err := ws.ReadFrame(rw)
-		return ws.UnmaskFrame(f), err
+		h, err := ws.ReadHeader(rw)
+		if err != nil {
+			return ws.Frame{}, err
+		}
+		payload := make([]byte, min(h.Length, 64<<10)) // no client of ours sends more
+		_, err = io.ReadFull(rw, payload)
+		return ws.UnmaskFrame(ws.Frame{Header: h, Payload: payload}), err
 	}
 }
 

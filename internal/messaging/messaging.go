@@ -151,12 +151,24 @@ func (c *Client) connect(ctx context.Context) (held time.Duration, err error) {
 	alive, end := context.WithCancel(context.WithoutCancel(ctx))
 	var others sync.WaitGroup
 	others.Go(func() { c.ping(alive, conn) })
+	// leave closes as a client does that wants no more of the connection. The reader
+	// hears the server's answer, or has heard enough after a while.
+	leave := sync.OnceFunc(func() {
+		others.Go(func() {
+			enough := time.AfterFunc(closePatience, end)
+			defer enough.Stop()
+			conn.Close(websocket.StatusNormalClosure, "")
+		})
+	})
 	left := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(left)
-		leave(conn)
+		leave()
 	})
 	defer func() {
+		if !stop() {
+			<-left
+		}
 		c.mu.Lock()
 		c.conn = nil
 		for id, w := range c.waiting {
@@ -166,15 +178,12 @@ func (c *Client) connect(ctx context.Context) (held time.Duration, err error) {
 		c.mu.Unlock()
 		end()
 		others.Wait()
-		if !stop() {
-			<-left
-		}
 	}()
 	c.mu.Lock()
 	c.conn = conn
 	c.mu.Unlock()
 	c.config.State(State{Connected: true})
-	err = c.read(alive, conn)
+	err = c.read(alive, conn, leave)
 	return time.Since(begun), err
 }
 
@@ -206,18 +215,23 @@ func (c *Client) dial(ctx context.Context) (*websocket.Conn, error) {
 }
 
 // read reads frames until there are no more. The error says why.
-func (c *Client) read(ctx context.Context, conn *websocket.Conn) error {
+func (c *Client) read(ctx context.Context, conn *websocket.Conn, leave func()) error {
+	over := false
 	for {
 		_, raw, err := conn.Read(ctx)
-		if err != nil {
+		switch {
+		case err != nil && over:
+			return errSessionOver
+		case err != nil:
 			return closed(err)
+		case over:
+			continue
 		}
 		f := parse(raw)
 		c.config.Frame(f)
 		c.answer(f)
-		if f.Type == TypeError && f.ErrorCode == http.StatusUnauthorized {
-			leave(conn)
-			return errSessionOver
+		if over = f.Type == TypeError && f.ErrorCode == http.StatusUnauthorized; over {
+			leave()
 		}
 	}
 }
@@ -259,13 +273,6 @@ func (c *Client) ping(ctx context.Context, conn *websocket.Conn) {
 			return
 		}
 	}
-}
-
-// leave closes a connection as a client does that wants no more of it.
-func leave(conn *websocket.Conn) {
-	t := time.AfterFunc(closePatience, func() { conn.CloseNow() })
-	defer t.Stop()
-	conn.Close(websocket.StatusNormalClosure, "")
 }
 
 // request is an action as it is sent.

@@ -29,6 +29,8 @@ const (
 type commands struct {
 	Dev     devCommand     `cmd:"" help:"Run a server for development: any credentials are accepted, nothing is kept."`
 	Serve   serveCommand   `cmd:"" help:"Run a server for others: access keys are required, signatures verified."`
+	Chat    chatCommand    `cmd:"" help:"Talk in a room, from a terminal or a pipe."`
+	Tail    tailCommand    `cmd:"" help:"Print what is said in a room, as it comes."`
 	Bench   benchCommand   `cmd:"" help:"Put a load on a server, this or another that speaks the API, and measure it."`
 	Key     keyCommand     `cmd:"" help:"Make, list and disable access keys."`
 	Spool   spoolCommand   `cmd:"" help:"Look at the chat log's spool."`

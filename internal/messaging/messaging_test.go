@@ -213,7 +213,7 @@ func TestAnswers(t *testing.T) {
 		s.accept()
 		for {
 			f, err := s.read()
-			if err != nil {
+			if err != nil || f.Header.OpCode == ws.OpClose {
 				return
 			}
 			code := 403

@@ -16,8 +16,12 @@ import (
 )
 
 const (
-	maxPast    = 100 // lines that can be called back
-	maxUnshown = 40  // lines that are printed at once
+	maxPast = 100 // lines that can be called back
+
+	// settle is how long nothing is printed after the terminal has another size: until
+	// the program has drawn what is below, it takes the whole screen for its own, and
+	// would push away what others left there.
+	settle = 60 * time.Millisecond
 )
 
 // terminal is a talk on a terminal. What is said is printed above, into the terminal's
@@ -28,11 +32,13 @@ type terminal struct {
 	ctx     context.Context // of what is asked for
 	painter painter
 	input   textinput.Model
-	width   int
+	width   int // of the terminal, in columns; 0 is not known yet
+	height  int
 	state   messaging.State
 
-	unshown []string // lines to print
-	showing bool     // some are being printed
+	unshown []entry // to be printed
+	showing bool    // some are being printed
+	resized int     // how often, and not settled yet
 
 	past []string // lines written before, the oldest first
 	at   int      // which of them is shown; len(past) is none
@@ -48,6 +54,7 @@ type (
 	stateCame messaging.State
 	answered  struct{ err error }
 	shownAll  struct{}
+	settled   struct{}
 	left      struct{}
 )
 
@@ -92,8 +99,10 @@ func (t *terminal) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	var then tea.Cmd
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
-		t.width = msg.Width
+		t.width, t.height = msg.Width, msg.Height
 		t.input.SetWidth(max(1, t.columns()-lipgloss.Width(t.input.Prompt)-1))
+		t.resized++
+		then = tea.Tick(settle, func(time.Time) tea.Msg { return settled{} })
 	case tea.KeyPressMsg:
 		then = t.key(msg)
 	case tea.PasteMsg:
@@ -110,6 +119,8 @@ func (t *terminal) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		}
 	case shownAll:
 		t.showing = false
+	case settled:
+		t.resized--
 	case left:
 		t.leaving = true
 	}
@@ -209,13 +220,13 @@ func (t *terminal) changed(now messaging.State) {
 
 // show has an entry printed.
 func (t *terminal) show(e entry) {
-	t.unshown = append(t.unshown, t.painter.lines(e, t.columns())...)
+	t.unshown = append(t.unshown, e)
 }
 
 // print prints what is to be printed, in order: commands of a program are not carried
 // out one after another unless they are one.
 func (t *terminal) print() tea.Cmd {
-	if t.showing {
+	if t.showing || t.resized > 0 || t.width == 0 {
 		return nil
 	}
 	if len(t.unshown) == 0 {
@@ -225,8 +236,12 @@ func (t *terminal) print() tea.Cmd {
 		return nil
 	}
 	t.showing = true
+	var all []string
+	for _, e := range t.unshown {
+		all = append(all, t.painter.lines(e, t.columns())...)
+	}
 	var steps []tea.Cmd
-	for lines := range slices.Chunk(t.unshown, maxUnshown) {
+	for lines := range slices.Chunk(all, max(1, t.height-2)) {
 		steps = append(steps, tea.Println(strings.Join(lines, "\n")))
 	}
 	t.unshown = nil
@@ -235,7 +250,7 @@ func (t *terminal) print() tea.Cmd {
 
 // View implements [tea.Model]. Nothing is left of it when the program ends.
 func (t *terminal) View() tea.View {
-	if t.leaving && len(t.unshown) == 0 || t.width == 0 {
+	if t.leaving && len(t.unshown) == 0 && !t.showing || t.width == 0 {
 		return tea.NewView("")
 	}
 	return tea.NewView(t.painter.paint(faint, cut(t.status(), t.columns()-1)) + "\n" + t.input.View())

@@ -65,7 +65,7 @@ func (c *chatCommand) Run(line *kong.Context) error {
 	}
 	s.capabilities, s.attributes = c.capabilities, c.Attributes
 	if only {
-		fmt.Fprintf(line.Stderr, "The room is %s, the only one there is: %s\n", s.room, s.arn)
+		fmt.Fprintf(line.Stderr, "The room is %s, the only one there is.\n", s.room)
 	}
 	if !c.JSON && isTerminal(os.Stdin) && isTerminal(line.Stdout) && os.Getenv("TERM") != "dumb" {
 		err = talkOnTerminal(ctx, s)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 
@@ -59,6 +60,10 @@ func (a *apiFlags) seat(ctx context.Context, room, user string) (s *seat, only b
 	}
 	if s.api, err = a.client(ctx); err != nil {
 		return nil, false, err
+	}
+	if u, err := url.Parse(a.Endpoint); err == nil && isLoopback(u.Hostname()) {
+		// On this machine nothing gets better by being asked again.
+		s.api = ivschat.New(s.api.Options(), func(o *ivschat.Options) { o.Retryer = aws.NopRetryer{} })
 	}
 	if strings.HasPrefix(room, "arn:") {
 		arn, err := chat.ParseARN(room)

@@ -48,6 +48,7 @@ func TestMain(m *testing.M) {
 //	logged URL                 show two events in a new room that logs to the bucket bucket-one
 //	hold URL                   begin a request and never finish it
 //	number FILE NAME WANT      a number of a JSON file, named like "a.b"
+//	await FILE REGEXP          wait until the file has what matches, which may come to be later
 //	certificate CERT KEY       make files for TLS at 127.0.0.1
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -68,6 +69,7 @@ func TestScripts(t *testing.T) {
 			"logged": logged,
 
 			"number":      number,
+			"await":       await,
 			"certificate": certificate,
 		},
 	})

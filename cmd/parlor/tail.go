@@ -41,7 +41,7 @@ func (t *tailCommand) Run(line *kong.Context) error {
 		return unlessOver(ctx, err)
 	}
 	if only {
-		fmt.Fprintf(line.Stderr, "The room is %s, the only one there is: %s\n", s.room, s.arn)
+		fmt.Fprintf(line.Stderr, "The room is %s, the only one there is.\n", s.room)
 	}
 	p := &pipe{talk: talk{seat: s}, stdout: line.Stdout, stderr: line.Stderr, json: t.Output == "json", count: t.Count}
 	return unlessOver(ctx, p.run(ctx, nil))

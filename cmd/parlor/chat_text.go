@@ -16,6 +16,8 @@ import (
 )
 
 const (
+	joiner = '\u200d' // makes one emoji of several
+
 	maxMarks     = 4  // combining marks on one letter: more run into the lines around
 	maxNameWidth = 24 // columns of a user's name
 	narrow       = 60 // columns, below which the time has no seconds
@@ -29,7 +31,7 @@ func clean(text string) string {
 	var b strings.Builder
 	marks := 0
 	for _, r := range text { // what is not UTF-8 is U+FFFD
-		if unicode.In(r, unicode.Mn, unicode.Me) {
+		if unicode.In(r, unicode.Mn, unicode.Me) || r == joiner {
 			if marks++; marks > maxMarks {
 				continue
 			}
@@ -42,7 +44,7 @@ func clean(text string) string {
 		case r == '\r':
 		case r == '\t' || unicode.Is(unicode.Zs, r):
 			b.WriteByte(' ')
-		case unicode.IsPrint(r) || r == '\u200d': // which joins emoji
+		case unicode.IsPrint(r) || r == joiner:
 			b.WriteRune(r)
 		default: // controls, and what turns the direction of text or has no width
 			b.WriteRune(unicode.ReplacementChar)

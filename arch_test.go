@@ -68,7 +68,7 @@ var borrowed = []struct {
 		why: "a line that is written and changed, as wide as the terminal leaves it"},
 	{module: "charm.land/bubbletea/v2", code: []string{"cmd/parlor"},
 		why: "keys and screens of all terminals, below what is printed"},
-	{module: "charm.land/lipgloss/v2", code: []string{"cmd/parlor"},
+	{module: "charm.land/lipgloss/v2", code: []string{"cmd/parlor"}, tests: true,
 		why: "how many columns a text has on a terminal"},
 	{module: "github.com/HdrHistogram/hdrhistogram-go", code: []string{"internal/load"},
 		why: "percentiles of millions of latencies in little memory"},

@@ -214,7 +214,7 @@ func (t *terminal) changed(now messaging.State) {
 	case now.Connected:
 		t.show(entry{kind: note, at: time.Now(), text: "Connected again. What was said meanwhile is not shown."})
 	case was.Connected:
-		t.show(entry{kind: trouble, at: time.Now(), text: sentence(now.Err)})
+		t.show(entry{kind: trouble, at: time.Now(), text: sentence(now.Err) + " Trying again."})
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/creack/pty"
 	"github.com/hinshun/vt10x"
 
+	"parlor/internal/config"
 	"parlor/internal/parlortest"
 )
 
@@ -23,7 +25,9 @@ import (
 type screen struct {
 	t       *testing.T
 	command *exec.Cmd
-	tty     *os.File
+	tty     *os.File // ours
+	inside  *os.File // the command's
+	before  string   // its settings
 	exited  chan error
 
 	mu    sync.Mutex
@@ -41,8 +45,18 @@ func sit(t *testing.T, columns, rows int, env []string, args ...string) *screen 
 	}
 	s := &screen{t: t, command: exec.Command(path, args...), exited: make(chan error, 1), shown: vt10x.New(vt10x.WithSize(columns, rows))}
 	s.command.Env = append([]string{"HOME=" + t.TempDir(), "TERM=xterm-256color", "TZ=UTC", "LANG=C.UTF-8"}, env...)
-	s.tty, err = pty.StartWithSize(s.command, &pty.Winsize{Cols: uint16(columns), Rows: uint16(rows)})
+	// The terminal is kept open, so that it can be asked how it was left.
+	s.tty, s.inside, err = pty.Open()
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pty.Setsize(s.tty, &pty.Winsize{Cols: uint16(columns), Rows: uint16(rows)}); err != nil {
+		t.Fatal(err)
+	}
+	s.before = s.settings()
+	s.command.Stdin, s.command.Stdout, s.command.Stderr = s.inside, s.inside, s.inside
+	s.command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := s.command.Start(); err != nil {
 		t.Fatal(err)
 	}
 	read := make(chan struct{})
@@ -55,7 +69,7 @@ func sit(t *testing.T, columns, rows int, env []string, args ...string) *screen 
 			s.raw.Write(b[:n])
 			s.write(b[:n])
 			s.mu.Unlock()
-			if err != nil { // EIO when the command has ended
+			if err != nil { // EIO when nobody has it open
 				return
 			}
 		}
@@ -63,6 +77,7 @@ func sit(t *testing.T, columns, rows int, env []string, args ...string) *screen 
 	go func() { s.exited <- s.command.Wait() }()
 	t.Cleanup(func() {
 		s.command.Process.Kill()
+		s.inside.Close()
 		<-read
 		s.tty.Close()
 		if t.Failed() {
@@ -129,13 +144,34 @@ func (s *screen) resize(columns, rows int) {
 	}
 }
 
-// ends waits for the command to exit, and returns its exit code.
+// settings are how the terminal treats what is typed and printed.
+func (s *screen) settings() string {
+	s.t.Helper()
+	stty := exec.Command("stty", "-g")
+	stty.Stdin = s.inside
+	out, err := stty.Output()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(out)
+}
+
+// ends waits for the command to exit, and returns its exit code. The terminal is to be
+// as it was.
 func (s *screen) ends() int {
 	s.t.Helper()
 	select {
 	case <-s.exited:
 	case <-time.After(patience):
 		s.t.Fatal("it does not end")
+	}
+	if after := s.settings(); after != s.before {
+		s.t.Errorf("the terminal is left with the settings %s, and had %s", after, s.before)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.shown.CursorVisible() {
+		s.t.Error("the cursor is left hidden")
 	}
 	return s.command.ProcessState.ExitCode()
 }
@@ -149,9 +185,9 @@ func (s *screen) look(title string) {
 }
 
 // newLobby is a server with one room, and what its clients need to know.
-func newLobby(t *testing.T) (s *parlortest.Server, client *ivschat.Client, room string, env []string) {
+func newLobby(t *testing.T, options ...func(*config.Config)) (s *parlortest.Server, client *ivschat.Client, room string, env []string) {
 	t.Helper()
-	s = parlortest.Start(t)
+	s = parlortest.Start(t, options...)
 	client = s.Client(t)
 	name := "lobby"
 	out, err := client.CreateRoom(t.Context(), &ivschat.CreateRoomInput{Name: &name})
@@ -214,9 +250,138 @@ func TestChatTerminal(t *testing.T) {
 	if code := ann.ends(); code != 0 {
 		t.Errorf("ann: exit code %d", code)
 	}
-	os.WriteFile("/tmp/ann.raw", []byte(ann.raw.String()), 0o644)
 	ann.look("ann, gone")
-	if strings.Contains(ann.text(), "> ") || strings.Contains(ann.text(), "connected$") {
+	if strings.Contains(ann.text(), "\n>") || strings.Contains(ann.text(), "· connected") {
 		t.Errorf("something of the input is left:\n%s", ann.text())
+	}
+}
+
+// A server that goes away is said to, what is written meanwhile is refused, and when it
+// is back the talk goes on. A deleted room is the end.
+func TestChatTerminalReconnects(t *testing.T) {
+	dir, listen := t.TempDir(), "127.0.0.1:0"
+	same := func(c *config.Config) { c.Data, c.Listen, c.DrainWindow = dir, listen, 0 }
+	s, client, room, env := newLobby(t, same)
+	listen = strings.TrimPrefix(s.URL, "http://")
+	ann := sit(t, 80, 24, env, "chat", "--user", "ann")
+	ann.sees(`^lobby · ann · connected$`)
+	s.Stop()
+	ann.sees(`^! \d\d:\d\d:\d\d The connection broke: .* Trying again\.$`)
+	ann.sees(`^lobby · ann · reconnecting… `)
+	ann.types("lost" + enter)
+	ann.sees(`^! \d\d:\d\d:\d\d Not sent: there is no connection now\. Try again when there is\.$`)
+	ann.look("ann, without a server")
+	parlortest.Start(t, same)
+	ann.sees(`^- \d\d:\d\d:\d\d Connected again\. What was said meanwhile is not shown\.$`)
+	ann.types("\x1b[A" + enter) // the line that was refused
+	ann.sees(`^» \d\d:\d\d:\d\d #1 ann: lost$`)
+	if _, err := client.DeleteRoom(t.Context(), &ivschat.DeleteRoomInput{Identifier: &room}); err != nil {
+		t.Fatal(err)
+	}
+	if code := ann.ends(); code != exitFailure {
+		t.Errorf("exit code %d", code)
+	}
+	ann.sees(`^parlor: the room lobby was deleted$`)
+	ann.look("ann, whose room was deleted")
+}
+
+// What another writes does not command the terminal.
+func TestChatTerminalHostile(t *testing.T) {
+	_, client, room, env := newLobby(t)
+	ann := sit(t, 80, 24, append(env, "NO_COLOR=1"), "chat", "--user", "ann", "--room", room)
+	ann.sees(`connected$`)
+	name, evil := "e\x1b[2Jv", "\x1b[2J\x1b]0;owned\x07\u009b31mred\u202egro\n» 12:00:00 #9 ann: I quit"
+	if _, err := client.SendEvent(t.Context(), &ivschat.SendEventInput{RoomIdentifier: &room, EventName: &name, Attributes: map[string]string{"k": evil}}); err != nil {
+		t.Fatal(err)
+	}
+	ann.sees(`^• \d\d:\d\d:\d\d e�\[2Jv k=�\[2J�\]0;owned��31mred�gro↵ »`)
+	ann.look("ann, after a hostile event")
+	ann.types("/quit" + enter)
+	if code := ann.ends(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	ann.mu.Lock()
+	defer ann.mu.Unlock()
+	raw := ann.raw.String()
+	for _, bad := range []string{"\x1b[2J", "\x1b]0;", "\u009b", "\u202e", "\x07"} {
+		if strings.Contains(raw, bad) {
+			t.Errorf("%q came to the terminal", bad)
+		}
+	}
+	if colour := regexp.MustCompile(`\x1b\[(1;)?[349]\d[;m]`).FindString(raw); colour != "" {
+		t.Errorf("a colour that is not wanted: %q", colour)
+	}
+}
+
+// Every way to leave leaves.
+func TestChatTerminalLeave(t *testing.T) {
+	_, _, _, env := newLobby(t)
+	for _, test := range []struct {
+		name string
+		do   func(*screen)
+	}{
+		{"Ctrl-C", func(s *screen) { s.types("half a line\x03") }},
+		{"Ctrl-D", func(s *screen) { s.types("\x04") }},
+		{"quit", func(s *screen) { s.types("/quit" + enter) }},
+		{"SIGTERM", func(s *screen) { s.command.Process.Signal(syscall.SIGTERM) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := sit(t, 80, 24, env, "chat", "--user", "ann")
+			s.sees(`connected$`)
+			test.do(s)
+			if code := s.ends(); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			if strings.Contains(s.text(), "\n>") {
+				t.Errorf("the input is left:\n%s", s.text())
+			}
+		})
+	}
+	t.Run("a terminal without capabilities", func(t *testing.T) {
+		s := sit(t, 80, 24, append(env, "TERM=dumb"), "chat", "--user", "ann")
+		s.sees(`^connected to lobby as ann`)
+		s.types("hi\n/quit\n")
+		s.sees(`#1 ann: hi$`)
+		if code := s.ends(); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		if strings.Contains(s.raw.String(), "\x1b") {
+			t.Errorf("escape codes: %q", s.raw.String())
+		}
+	})
+}
+
+// What comes fast is shown in order, above the line that is written, also where all of
+// it is more than the screen has room for.
+func TestChatTerminalScrolls(t *testing.T) {
+	_, client, room, env := newLobby(t)
+	ann := sit(t, 40, 10, env, "chat", "--user", "ann")
+	ann.sees(`^lobby · ann · connected$`)
+	ann.types("half a line")
+	const events = 60
+	for i := range events {
+		name := fmt.Sprintf("event-%d", i)
+		if _, err := client.SendEvent(t.Context(), &ivschat.SendEventInput{RoomIdentifier: &room, EventName: &name,
+			Attributes: map[string]string{"words": strings.Repeat("word ", i%3*6)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ann.sees(fmt.Sprintf(`event-%d`, events-1))
+	ann.sees(`^lobby · ann · connected\n> half a line$`)
+	ann.look("ann, after many events")
+	ann.types("\x15/help" + enter) // as long as the screen is high
+	ann.sees(`^- //…`)
+	ann.types("\x03")
+	ann.ends()
+	ann.mu.Lock()
+	defer ann.mu.Unlock()
+	at := 0
+	for i := range events {
+		name := fmt.Sprintf("event-%d ", i)
+		n := strings.Index(ann.raw.String()[at:], name)
+		if n < 0 || strings.Count(ann.raw.String(), name) != 1 {
+			t.Fatalf("%s is not there once, in its place", name)
+		}
+		at += n
 	}
 }

@@ -128,7 +128,7 @@ func cause(err error) error {
 		return e
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
-		return errors.New("nothing more came")
+		return errors.New("the other end is gone")
 	}
 	return err
 }

@@ -28,7 +28,14 @@ const (
 	maxListed = 10
 )
 
+// sessionMinutes is how long a connection may be there before a new one has to be opened:
+// the longest that there is.
+//
+// IVS-MODEL: SessionDurationInMinutes
+const sessionMinutes = 180
+
 const (
+	deniedHint   = "The policy of the access key does not allow this: parlor chat needs ivschat:CreateChatToken, and ivschat:ListRooms to find a room without its ARN."
 	noServerHint = "Is parlor dev running? It starts a server at http://127.0.0.1:4870; --endpoint names another."
 	noRoomHint   = "parlor room create --name lobby makes one. Rooms belong to a region and to the account of the access key: AWS_REGION names another region."
 )
@@ -119,6 +126,7 @@ func notOne(room, region string, found *ivschat.ListRoomsOutput) error {
 func (s *seat) token(ctx context.Context) (string, error) {
 	out, err := s.api.CreateChatToken(ctx, &ivschat.CreateChatTokenInput{
 		RoomIdentifier: &s.arn, UserId: &s.user, Capabilities: s.capabilities, Attributes: s.attributes,
+		SessionDurationInMinutes: aws.Int32(sessionMinutes),
 	})
 	if err == nil {
 		return aws.ToString(out.Token), nil
@@ -197,7 +205,10 @@ func apiHint(err error) error {
 		return &hintedError{err, noServerHint}
 	}
 	answer, ok := errors.AsType[*awshttp.ResponseError](err)
+	_, denied := errors.AsType[*types.AccessDeniedException](err)
 	switch {
+	case denied:
+		return &hintedError{err, deniedHint}
 	case ok && answer.HTTPStatusCode() == http.StatusForbidden:
 		return &hintedError{err, keyHint}
 	case ok && answer.HTTPStatusCode() == http.StatusNotFound:

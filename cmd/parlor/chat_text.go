@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -250,7 +251,8 @@ func attributes(m map[string]string, except ...string) string {
 }
 
 // shown is a frame as an entry, in a talk of which self is a user. ERROR frames are not
-// shown here: who asked has their answer.
+// shown here: who asked has their answer, and the end of a session is for the state of the
+// connection to say.
 func (h *history) shown(f messaging.Frame, self string) (entry, bool) {
 	e := entry{kind: event, at: f.SendTime}
 	switch {
@@ -270,7 +272,7 @@ func (h *history) shown(f messaging.Frame, self string) (entry, bool) {
 		e.text = clean(f.Attributes["UserId"]) + " was disconnected" + because(f.Attributes["Reason"])
 	case f.Type == messaging.TypeEvent:
 		e.text, e.extra = clean(f.EventName), attributes(f.Attributes)
-	case f.Type == messaging.TypeError && f.RequestID == "":
+	case f.Type == messaging.TypeError && f.RequestID == "" && f.ErrorCode != http.StatusUnauthorized:
 		e.kind, e.at, e.text = trouble, time.Now(), fmt.Sprintf("%s (%d)", clean(f.ErrorMessage), f.ErrorCode)
 	default:
 		return entry{}, false

@@ -274,3 +274,16 @@ func TestSorry(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// A frame that is somebody's answer, or says what the state says, is not shown.
+func TestNotShown(t *testing.T) {
+	for _, f := range []messaging.Frame{
+		{Type: messaging.TypeError, RequestID: "mine", ErrorCode: 403},
+		{Type: messaging.TypeError, ErrorCode: 401, ErrorMessage: "The chat session has expired."},
+		{},
+	} {
+		if e, ok := new(history).shown(f, "ann"); ok {
+			t.Errorf("%+v is shown as %+v", f, e)
+		}
+	}
+}

@@ -116,6 +116,13 @@ func (s *screen) text() string {
 	return strings.TrimRight(strings.Join(lines, "\n"), "\n")
 }
 
+// written is all that the command wrote.
+func (s *screen) written() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.raw.String()
+}
+
 // sees waits until the screen shows what matches.
 func (s *screen) sees(pattern string) {
 	s.t.Helper()
@@ -300,9 +307,7 @@ func TestChatTerminalHostile(t *testing.T) {
 	if code := ann.ends(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	ann.mu.Lock()
-	defer ann.mu.Unlock()
-	raw := ann.raw.String()
+	raw := ann.written()
 	for _, bad := range []string{"\x1b[2J", "\x1b]0;", "\u009b", "\u202e", "\x07"} {
 		if strings.Contains(raw, bad) {
 			t.Errorf("%q came to the terminal", bad)
@@ -345,8 +350,8 @@ func TestChatTerminalLeave(t *testing.T) {
 		if code := s.ends(); code != 0 {
 			t.Errorf("exit code %d", code)
 		}
-		if strings.Contains(s.raw.String(), "\x1b") {
-			t.Errorf("escape codes: %q", s.raw.String())
+		if raw := s.written(); strings.Contains(raw, "\x1b") {
+			t.Errorf("escape codes: %q", raw)
 		}
 	})
 }
@@ -373,13 +378,11 @@ func TestChatTerminalScrolls(t *testing.T) {
 	ann.sees(`^- //…`)
 	ann.types("\x03")
 	ann.ends()
-	ann.mu.Lock()
-	defer ann.mu.Unlock()
-	at := 0
+	raw, at := ann.written(), 0
 	for i := range events {
 		name := fmt.Sprintf("event-%d ", i)
-		n := strings.Index(ann.raw.String()[at:], name)
-		if n < 0 || strings.Count(ann.raw.String(), name) != 1 {
+		n := strings.Index(raw[at:], name)
+		if n < 0 || strings.Count(raw, name) != 1 {
 			t.Fatalf("%s is not there once, in its place", name)
 		}
 		at += n

@@ -79,7 +79,7 @@ func (t *talk) order(line string) (order, error) {
 			return err
 		}}, nil
 	default: // event
-		attributes, err := pairs(rest)
+		attributes, err := readAttributes(rest)
 		return order{do: func(ctx context.Context) error {
 			_, err := t.api.SendEvent(ctx, &ivschat.SendEventInput{RoomIdentifier: &t.arn, EventName: &first, Attributes: attributes})
 			return err
@@ -115,8 +115,8 @@ func word(text string) (first, rest string, err error) {
 	return first, strings.TrimSpace(rest), nil
 }
 
-// pairs reads attributes, each name=value or name="some value".
-func pairs(text string) (map[string]string, error) {
+// readAttributes reads attributes, each name=value or name="some value".
+func readAttributes(text string) (map[string]string, error) {
 	m := map[string]string{}
 	for text = strings.TrimSpace(text); text != ""; {
 		name, rest, ok := strings.Cut(text, "=")

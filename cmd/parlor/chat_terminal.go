@@ -52,7 +52,7 @@ type terminal struct {
 type (
 	frameCame messaging.Frame
 	stateCame messaging.State
-	answered  struct{ err error }
+	orderDone struct{ err error }
 	shownAll  struct{}
 	settled   struct{}
 	left      struct{}
@@ -113,7 +113,7 @@ func (t *terminal) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		}
 	case stateCame:
 		t.changed(messaging.State(msg))
-	case answered:
+	case orderDone:
 		if msg.err != nil && t.ctx.Err() == nil {
 			t.show(entry{kind: trouble, at: time.Now(), text: sorry(msg.err)})
 		}
@@ -198,7 +198,7 @@ func (t *terminal) enter() tea.Cmd {
 			t.show(entry{kind: note, text: line})
 		}
 	default:
-		return func() tea.Msg { return answered{o.carryOut(t.ctx)} }
+		return func() tea.Msg { return orderDone{o.carryOut(t.ctx)} }
 	}
 	return nil
 }

@@ -220,20 +220,20 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-func TestPairs(t *testing.T) {
+func TestReadAttributes(t *testing.T) {
 	for text, want := range map[string]map[string]string{
 		"":                         nil,
 		"a=1 b=":                   {"a": "1", "b": ""},
 		`a= b="x y"  c=z=1`:        {"a": "", "b": "x y", "c": "z=1"},
 		`title="The \ second" n=2`: {"title": `The \ second`, "n": "2"},
 	} {
-		got, err := pairs(text)
+		got, err := readAttributes(text)
 		if d := cmp.Diff(got, want); d != "" || err != nil {
 			t.Errorf("%s: %v, -got +want:\n%s", text, err, d)
 		}
 	}
 	for _, text := range []string{"a", "a=1 b", "=1", `a="x`} {
-		if got, err := pairs(text); err == nil {
+		if got, err := readAttributes(text); err == nil {
 			t.Errorf("%s: got %v", text, got)
 		}
 	}

@@ -17,7 +17,7 @@ type chatCommand struct {
 
 	Room         string            `name:"room" placeholder:"ARN|NAME" help:"The room. Default: the only one that there is."`
 	User         string            `name:"user" env:"USER" placeholder:"NAME" help:"Who you are in the room."`
-	Capabilities []string          `name:"capabilities" default:"SEND_MESSAGE,DELETE_MESSAGE,DISCONNECT_USER" placeholder:"NAME,…" help:"What you may do, of SEND_MESSAGE, DELETE_MESSAGE and DISCONNECT_USER, or none."`
+	Capabilities []string          `name:"capabilities" default:"SEND_MESSAGE,DELETE_MESSAGE,DISCONNECT_USER" placeholder:"NAME" help:"What you may do, of SEND_MESSAGE, DELETE_MESSAGE and DISCONNECT_USER, or none."`
 	Attributes   map[string]string `name:"attributes" mapsep:"none" placeholder:"KEY=VALUE" help:"An attribute of yours, which is in each of your messages; for several the flag is repeated."`
 	JSON         bool              `name:"json" help:"Print every frame as it comes, one JSON object a line, and nothing else on standard output. Lines of standard input are sent as messages."`
 	Commands     bool              `name:"commands" help:"Take lines of standard input that begin with a slash as commands when it is no terminal or with --json, too."`

@@ -318,6 +318,16 @@ func TestChatTerminalHostile(t *testing.T) {
 	}
 }
 
+// Who may only watch is told so, and what is not allowed says what to do.
+func TestChatTerminalWatches(t *testing.T) {
+	_, _, _, env := newLobby(t)
+	ann := sit(t, 80, 24, env, "chat", "--user", "ann", "--capabilities", "none")
+	ann.sees(`^lobby · ann · watching only$`)
+	ann.types("hi" + enter)
+	ann.sees(`^! \d\d:\d\d:\d\d Not allowed: The chat token does not have the capability$`)
+	ann.sees(`^           SEND_MESSAGE\. --capabilities of parlor chat says what you may do\.$`)
+}
+
 // Every way to leave leaves.
 func TestChatTerminalLeave(t *testing.T) {
 	_, _, _, env := newLobby(t)

@@ -240,12 +240,10 @@ func (p painter) body(e entry, text string) string {
 }
 
 // attributes are shown as name=value, in the order of the names.
-func attributes(m map[string]string, except ...string) string {
+func attributes(m map[string]string) string {
 	var pairs []string
 	for _, k := range slices.Sorted(maps.Keys(m)) {
-		if !slices.Contains(except, k) {
-			pairs = append(pairs, clean(k)+"="+clean(m[k]))
-		}
+		pairs = append(pairs, clean(k)+"="+clean(m[k]))
 	}
 	return strings.Join(pairs, " ")
 }

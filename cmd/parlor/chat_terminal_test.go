@@ -238,8 +238,11 @@ func TestChatTerminal(t *testing.T) {
 
 	ann.types("not sent\x1b[A\x1b[A\x1b[B\x1b[B") // up, and down again
 	ann.sees(`^> not sent`)
-	ann.types("\x15") // Ctrl-U
+	ann.types("\x15")  // Ctrl-U
+	ann.resize(20, 24) // so narrow that it can be seen when it is known
+	ann.sees(`^lobby · ann · con…$`)
 	ann.resize(50, 24)
+	ann.sees(`^lobby · ann · connected$`)
 	ann.types("after the window became narrow, the line is broken earlier" + enter)
 	ann.sees(`^» \d\d:\d\d #3 ann: after the window became`)
 	ann.sees(`^lobby · ann · connected$`)

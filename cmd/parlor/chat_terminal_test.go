@@ -175,10 +175,15 @@ func (s *screen) ends() int {
 	if after := s.settings(); after != s.before {
 		s.t.Errorf("the terminal is left with the settings %s, and had %s", after, s.before)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.shown.CursorVisible() {
-		s.t.Error("the cursor is left hidden")
+	visible := func() bool { // the last that it wrote may still be on its way
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.shown.CursorVisible()
+	}
+	for deadline := time.Now().Add(patience); !visible(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatal("the cursor is left hidden")
+		}
 	}
 	return s.command.ProcessState.ExitCode()
 }

@@ -40,6 +40,7 @@ var ours = []packageRule{
 	{pkg: "internal/gateway"},
 	{pkg: "internal/iam"},
 	{pkg: "internal/load"},
+	{pkg: "internal/messaging"},
 	{pkg: "internal/pgtest"},
 	{pkg: "internal/review", tests: []string{"internal/sigv4"}},
 	{pkg: "internal/sigv4"},
@@ -47,7 +48,7 @@ var ours = []packageRule{
 	{pkg: "internal/store/storetest"},
 	{pkg: "internal/server", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/config", "internal/console", "internal/credentials", "internal/gateway", "internal/review", "internal/store"}, tests: []string{"internal/pgtest", "internal/redistest"}},
 	{pkg: "internal/parlortest", code: []string{"internal/config", "internal/server"}, tests: []string{"internal/chatlog/chatlogtest", "internal/pgtest", "internal/redistest"}},
-	{pkg: "cmd/parlor", code: []string{"internal/chatlog", "internal/config", "internal/credentials", "internal/load", "internal/server", "internal/store"}, tests: []string{"internal/pgtest"}},
+	{pkg: "cmd/parlor", code: []string{"internal/chatlog", "internal/config", "internal/credentials", "internal/load", "internal/messaging", "internal/server", "internal/store"}, tests: []string{"internal/pgtest"}},
 	{pkg: "."},
 }
 
@@ -64,6 +65,12 @@ var borrowed = []struct {
 	tool   bool
 	why    string
 }{
+	{module: "charm.land/bubbles/v2", code: []string{"cmd/parlor"},
+		why: "a line that is written and changed, as wide as the terminal leaves it"},
+	{module: "charm.land/bubbletea/v2", code: []string{"cmd/parlor"},
+		why: "keys and screens of all terminals, below what is printed"},
+	{module: "charm.land/lipgloss/v2", code: []string{"cmd/parlor"}, tests: true,
+		why: "how many columns a text has on a terminal"},
 	{module: "github.com/HdrHistogram/hdrhistogram-go", code: []string{"internal/load"},
 		why: "percentiles of millions of latencies in little memory"},
 	{module: "github.com/alecthomas/kong", code: []string{"cmd/parlor"}, tests: true,
@@ -90,8 +97,10 @@ var borrowed = []struct {
 		why: "the words of Chromium's DevTools protocol"},
 	{module: "github.com/chromedp/chromedp", tests: true,
 		why: "drives a real Chromium over the console, as a person would"},
-	{module: "github.com/coder/websocket", tests: true,
-		why: "a second WebSocket implementation keeps the first honest"},
+	{module: "github.com/coder/websocket", code: []string{"internal/messaging"}, tests: true,
+		why: "a second WebSocket implementation keeps the first honest; clients have no thousands of connections to save on"},
+	{module: "github.com/creack/pty", tests: true,
+		why: "a terminal that a test sits at"},
 	{module: "github.com/gobwas/httphead", code: []string{"internal/gateway"},
 		why: "parses the extension header as the WebSocket library does"},
 	{module: "github.com/gobwas/ws", code: []string{"internal/gateway", "internal/load"}, tests: true,
@@ -100,6 +109,8 @@ var borrowed = []struct {
 		why: "YAML with the line of every key; the other library is frozen"},
 	{module: "github.com/google/go-cmp", tests: true,
 		why: "differences a person can read"},
+	{module: "github.com/hinshun/vt10x", tests: true,
+		why: "what a terminal shows after all that was written to it"},
 	{module: "github.com/jackc/pgx/v5", code: []string{"internal/store"}, tests: true,
 		why: "PostgreSQL's protocol"},
 	{module: "github.com/johannesboyne/gofakes3", tests: true,

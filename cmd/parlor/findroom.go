@@ -11,7 +11,7 @@ import (
 	"parlor/internal/chat"
 )
 
-// maxNamed is how many rooms of one name an error lists.
+// maxNamed is how many rooms an error lists, when it cannot be said which is meant.
 const maxNamed = 10
 
 // findRoom returns the ARN of a room that a person named: the ARN as it is, or that of
@@ -46,14 +46,45 @@ func findRoom(ctx context.Context, api *ivschat.Client, room string) (arn string
 	case 0:
 		return "", &hintedError{fmt.Errorf("no room has the name %q", room), roomsHint(region)}
 	}
+	return "", &hintedError{fmt.Errorf("%d rooms have the name %q:%s", len(arns), room, someOf(arns, false)), "Name the room by its ARN."}
+}
+
+// onlyRoom returns the ARN of the only room that there is in the client's region, and
+// what a person calls it.
+func onlyRoom(ctx context.Context, api *ivschat.Client) (arn, name string, err error) {
+	out, err := api.ListRooms(ctx, &ivschat.ListRoomsInput{})
+	if err != nil {
+		return "", "", err
+	}
+	region := api.Options().Region
+	switch {
+	case len(out.Rooms) == 0:
+		return "", "", &hintedError{fmt.Errorf("there is no room in %s", region), "parlor room create --name lobby makes one; AWS_REGION names another region."}
+	case len(out.Rooms) > 1:
+		var rooms []string
+		for _, r := range out.Rooms {
+			rooms = append(rooms, strings.TrimSpace(aws.ToString(r.Arn)+"  "+aws.ToString(r.Name)))
+		}
+		return "", "", &hintedError{fmt.Errorf("there are several rooms in %s:%s", region, someOf(rooms, out.NextToken != nil)), "Say which one, by its name or ARN."}
+	}
+	only := out.Rooms[0]
+	return aws.ToString(only.Arn), or(aws.ToString(only.Name), aws.ToString(only.Id)), nil
+}
+
+// someOf is a list for an error, a line for each of the first; more says that there are
+// others beside.
+func someOf(rooms []string, more bool) string {
 	var list strings.Builder
-	for _, arn := range arns[:min(len(arns), maxNamed)] {
-		list.WriteString("\n  " + arn)
+	for _, room := range rooms[:min(len(rooms), maxNamed)] {
+		list.WriteString("\n  " + room)
 	}
-	if more := len(arns) - maxNamed; more > 0 {
-		fmt.Fprintf(&list, "\n  and %d more", more)
+	switch over := len(rooms) - maxNamed; {
+	case more:
+		list.WriteString("\n  and more")
+	case over > 0:
+		fmt.Fprintf(&list, "\n  and %d more", over)
 	}
-	return "", &hintedError{fmt.Errorf("%d rooms have the name %q:%s", len(arns), room, &list), "Name the room by its ARN."}
+	return list.String()
 }
 
 // inRegionOf returns a client of the region that an ARN names, whatever the region of

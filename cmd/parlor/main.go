@@ -30,12 +30,15 @@ const description = `Parlor is a self-hosted Amazon IVS Chat: the AWS CLI, the A
 
     parlor dev                               # in one terminal
     parlor room create --name lobby          # in another
-    parlor token create lobby --user alice
+    parlor chat --user alice
 `
 
 type commands struct {
 	Dev   devCommand   `cmd:"" group:"Servers:" help:"Run a server for development: any credentials are accepted, nothing is kept."`
 	Serve serveCommand `cmd:"" group:"Servers:" help:"Run a server for others: access keys are required, signatures verified."`
+
+	Chat chatCommand `cmd:"" group:"Chat:" help:"Talk in a room, from a terminal or a pipe."`
+	Tail tailCommand `cmd:"" group:"Chat:" help:"Print what is said in a room, as it comes."`
 
 	Room  roomCommand  `cmd:"" group:"Rooms and tokens:" help:"Make, list, show, tag and delete rooms."`
 	Token tokenCommand `cmd:"" group:"Rooms and tokens:" help:"Make chat tokens, and look into them."`

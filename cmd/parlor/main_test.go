@@ -52,6 +52,7 @@ func TestMain(m *testing.M) {
 //	rooms URL N NAME           make so many rooms of a name; in it, * is the number of each
 //	use URL FILE               open a connection with the token that the file has
 //	number FILE NAME WANT      a number of a JSON file, named like "a.b"
+//	await FILE REGEXP          wait until the file has what matches, which may come to be later
 //	certificate CERT KEY       make files for TLS at 127.0.0.1
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -74,6 +75,7 @@ func TestScripts(t *testing.T) {
 			"use":         use,
 			"rooms":       rooms,
 			"number":      number,
+			"await":       await,
 			"certificate": certificate,
 		},
 	})

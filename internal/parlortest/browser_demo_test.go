@@ -224,6 +224,24 @@ func TestBrowserDemo(t *testing.T) {
 		p.unclipped()
 	})
 
+	t.Run("in a small window", func(t *testing.T) {
+		t.Parallel()
+		for _, v := range []view{{width: 320, height: 568}, {width: 667, height: 375}, {width: 820, height: 400}} {
+			p := demo(t, parlortest.Start(t), v)
+			p.fill(mia+" input", "Hello")
+			p.press("Enter")
+			p.waitText(mia+" .text", "Hello")
+			var tall int
+			p.eval(`document.querySelector(`+quote(mia+" .messages")+`).clientHeight`, &tall)
+			if tall < 100 {
+				t.Errorf("%d by %d: got %d pixels for the messages", v.width, v.height, tall)
+			}
+			p.unclipped()
+			p.screenshot(fmt.Sprintf("%dx%d", v.width, v.height))
+			p.done()
+		}
+	})
+
 	t.Run("standing still", func(t *testing.T) {
 		t.Parallel()
 		p := demo(t, parlortest.Start(t), view{still: true})

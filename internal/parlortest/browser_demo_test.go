@@ -226,7 +226,7 @@ func TestBrowserDemo(t *testing.T) {
 
 	t.Run("in a small window", func(t *testing.T) {
 		t.Parallel()
-		for _, v := range []view{{width: 320, height: 568}, {width: 667, height: 375}, {width: 820, height: 400}} {
+		for _, v := range []view{{width: 320, height: 568}, {width: 667, height: 375}, {width: 820, height: 400}, {width: 1000, height: 700}} {
 			p := demo(t, parlortest.Start(t), v)
 			p.fill(mia+" input", "Hello")
 			p.press("Enter")

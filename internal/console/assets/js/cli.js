@@ -27,4 +27,4 @@ function argument(value) {
 }
 
 /** quoted is a word for a POSIX shell. */
-const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) && !word.startsWith('-') ? word : `'${word.replaceAll("'", "'\\''")}'`);
+export const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) && !word.startsWith('-') ? word : `'${word.replaceAll("'", "'\\''")}'`);

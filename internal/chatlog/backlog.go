@@ -3,7 +3,6 @@ package chatlog
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"math"
@@ -36,12 +35,13 @@ type Backlog struct {
 }
 
 // Backlogs reads what waits in the spools of a directory, and in those that were adopted beside it, the
-// fullest first. It only reads, and may be called while a server writes there.
+// fullest first. It only reads, and may be called while a server writes there. An error is
+// about those that could not be read, which are not among what is returned.
 func Backlogs(dir string) ([]Backlog, error) { return backlogs(dir, math.MaxInt64) }
 
 // backlogs is Backlogs in no more than the given time, each spool having an equal part of
 // what those before it left.
-func backlogs(dir string, within time.Duration) ([]Backlog, error) {
+func backlogs(dir string, within time.Duration) (all []Backlog, faults error) {
 	var spools []string
 	for _, place := range []string{dir, adoptedDir(dir)} {
 		entries, err := os.ReadDir(place)
@@ -49,7 +49,7 @@ func backlogs(dir string, within time.Duration) ([]Backlog, error) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			faults = errors.Join(faults, err)
 		}
 		for _, e := range entries {
 			if e.IsDir() && !strings.HasPrefix(e.Name(), unfinished) {
@@ -58,14 +58,14 @@ func backlogs(dir string, within time.Duration) ([]Backlog, error) {
 		}
 	}
 	begun := time.Now()
-	var all []Backlog
 	for i, spool := range spools {
 		b, err := backlog(spool, (within-time.Since(begun))/time.Duration(len(spools)-i))
 		if errors.Is(err, fs.ErrNotExist) { // just made, or just shipped
 			continue
 		}
 		if err != nil {
-			return nil, err
+			faults = errors.Join(faults, err)
+			continue
 		}
 		b.Adopted = filepath.Dir(spool) != filepath.Clean(dir)
 		all = append(all, b)
@@ -73,7 +73,7 @@ func backlogs(dir string, within time.Duration) ([]Backlog, error) {
 	slices.SortFunc(all, func(a, b Backlog) int {
 		return cmp.Or(cmp.Compare(b.Records, a.Records), cmp.Compare(a.Spool, b.Spool))
 	})
-	return all, nil
+	return all, faults
 }
 
 const (
@@ -86,14 +86,15 @@ const (
 // Backlogs is what waits in the spools for logging configurations of a scope, as it was up
 // to two seconds ago. It counts for a quarter of a second at most: where more waits than
 // can be counted by then, the backlog says that it is partial. It neither waits for those
-// who record and ship nor keeps them waiting.
-func (r *Recorder) Backlogs(scope chat.Scope) ([]Backlog, error) {
+// who record and ship nor keeps them waiting. A spool that cannot be read is left out, which
+// the log says.
+func (r *Recorder) Backlogs(scope chat.Scope) []Backlog {
 	r.counting.Lock()
 	defer r.counting.Unlock()
 	if r.countAt.IsZero() || time.Since(r.countAt) > backlogLife {
 		all, err := backlogs(r.config.Dir, backlogTime)
 		if err != nil {
-			return nil, fmt.Errorf("read the chat log's spools: %w", err)
+			r.complain("what waits in the chat log's spool cannot be counted", destination{}, err)
 		}
 		r.counted, r.countAt = all, time.Now()
 	}
@@ -103,7 +104,7 @@ func (r *Recorder) Backlogs(scope chat.Scope) ([]Backlog, error) {
 			own = append(own, b)
 		}
 	}
-	return own, nil
+	return own
 }
 
 // backlog reads what waits in a spool, and counts its records for no more than the given

@@ -49,17 +49,14 @@ func (s *Server) describe(_ context.Context, scope chat.Scope, question awsapi.N
 		}
 		node.Rooms = append(node.Rooms, room)
 	}
-	backlogs, err := s.recorder.Backlogs(scope)
-	if err != nil {
-		return node, err
-	}
-	for _, b := range backlogs {
+	for _, b := range s.recorder.Backlogs(scope) {
 		node.Backlogs = append(node.Backlogs, awsapi.NodeBacklog{
 			LoggingConfiguration: b.Configuration, Kind: b.Kind, Name: b.Name,
 			Records: b.Records, Bytes: b.Bytes, OldestTime: awsapi.Time{Time: b.Oldest}, Adopted: b.Adopted, Partial: b.Partial,
 		})
 	}
-	node.Metrics, err = s.measured(scope.Account)
+	metrics, err := s.measured(scope.Account)
+	node.Metrics = metrics
 	return node, err
 }
 

@@ -253,7 +253,7 @@ export const text = {
     inTurn: (count) => `${n(count)} nodes answer under this address in turn: something in between shares the requests out. Each is shown by itself.`,
     another: 'Another node answers under this address now. Each is shown by itself.',
     nowTitle: 'Now',
-    cards: { connections: 'Connections', deliveries: 'Deliveries', p50: 'Delivery, half within', p99: 'Delivery, 99 % within', requests: 'Messaging requests', errors: 'Errors', cpu: 'Processor', memory: 'Memory' },
+    cards: { connections: 'Connections', deliveries: 'Deliveries', p50: 'Delivery p50', p99: 'Delivery p99', requests: 'Messaging requests', errors: 'Errors', cpu: 'Processor', memory: 'Memory' },
     chartsTitle: 'The last five minutes',
     chartsHint: 'Point at a chart, or go into one with Tab and walk with the arrow keys, to read any moment in all of them.',
     charts: {
@@ -261,7 +261,7 @@ export const text = {
       api: 'API requests', apiLatency: 'Time of API requests', review: 'Message reviews', reviewLatency: 'Time of message reviews', records: 'Chat log records', broker: 'Broker', cpu: 'Processor', memory: 'Memory', goroutines: 'Goroutines',
     },
     seriesNames: {
-      connections: 'open', deliveries: 'frames written', requests: 'without this page\'s own', p50: 'half within', p99: '99 % within', answered: 'answered', failed: 'no answer', invalid: 'unusable answer',
+      connections: 'open', deliveries: 'frames written', requests: 'without this page\'s own', answered: 'answered', failed: 'no answer', invalid: 'unusable answer',
       shipped: 'shipped', refused: 'refused: spool full', unwanted: 'unwanted by the destination', up: 'connected', cpu: 'of one processor', memory: 'resident', goroutines: 'running',
     },
     reader: (title) => `Moment that is read: ${title}`,

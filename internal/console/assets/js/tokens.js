@@ -100,7 +100,7 @@ class Inspector {
     Object.assign(this, { api, signal });
     this.input = h('textarea', { rows: 3, required: true, class: 'mono', autocomplete: 'off', spellcheck: false, autocapitalize: 'off' });
     this.result = h('div', { class: 'inspected', role: 'status' });
-    const form = h('form', { onSubmit: (event) => { event.preventDefault(); this.look(); } },
+    const form = h('form', { class: 'inspected-form', onSubmit: (event) => { event.preventDefault(); this.look(); } },
       field(words.paste, this.input, { hint: words.pasteHint }), h('div', { class: 'actions' }, h('button', { type: 'submit', class: 'button primary' }, words.inspect)));
     this.element = h('section', { class: 'card', 'aria-labelledby': 'inspect' }, h('h2', { id: 'inspect' }, words.inspectTitle), form, this.result);
     const timer = setInterval(() => this.tick(), 1000);

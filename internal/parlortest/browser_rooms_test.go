@@ -155,7 +155,7 @@ func TestConsoleSignIn(t *testing.T) {
 	p.fill("[autocomplete=current-password]", "not the secret")
 	p.expect(`answered 403|403 \(Forbidden\)`)
 	p.press("Enter")
-	p.waitText("[role=alert]", "SignatureDoesNotMatchException")
+	p.waitText("[role=alert]", "InvalidSignatureException")
 	p.fill("[autocomplete=current-password]", "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY01")
 	p.press("Enter")
 	p.waitText("main", "No rooms yet.")

@@ -81,7 +81,7 @@ func TestBrowserTokens(t *testing.T) {
 	p.click(".pairs .add")
 	p.fill("[placeholder=Key]", "colour")
 	p.fill("[placeholder=Value]", "<b>red</b>")
-	p.accessible()
+	accessibleFromTop(p)
 	p.click("button >> Make the token")
 	token := ""
 	p.until("the token", `document.querySelector('.made textarea')?.value ?? ''`, &token, func() bool { return token != "" })
@@ -96,7 +96,7 @@ func TestBrowserTokens(t *testing.T) {
 	p.waitText(".inspected", "DELETE_MESSAGE")
 	p.waitText(".inspected", "<b>red</b>")
 	p.wait(`document.querySelector('.inspected dd bdi').textContent === 'ada ‮x'`)
-	p.accessible()
+	accessibleFromTop(p)
 	p.unclipped()
 	p.screenshot("inspected")
 
@@ -117,7 +117,7 @@ func TestBrowserTokens(t *testing.T) {
 	p.fill(".inspected-form textarea", token[:len(token)-5])
 	p.click("form button >> Look into it")
 	p.waitText(".inspected .problem", "no token of this server")
-	p.accessible()
+	accessibleFromTop(p)
 
 	// From another place by its address, which forgets it; so do the calls.
 	p.eval(`location.hash = '#/tokens/' + `+quote(token), nil)
@@ -154,7 +154,7 @@ func TestBrowserTokenAddress(t *testing.T) {
 	signIn(p)
 	p.waitText(".inspected", "Valid.")
 	p.unclipped()
-	p.accessible()
+	accessibleFromTop(p)
 	p.screenshot("phone")
 	p.eval(`document.querySelector('.inspected').scrollIntoView()`, nil)
 	p.screenshot("phone-inspected")

@@ -5,8 +5,8 @@ import { h, newId, replace } from './ui.js';
 import { text } from './text.js';
 import { number, seriesOf, span, ticks } from './measures.js';
 
-const height = 150;
-const margin = { top: 8, right: 10, bottom: 20, left: 58 };
+const height = 122; // of what is between the axes; pages.css has the places around it
+const margin = 70; // to the left and the right of it, together
 const calm = 10_000; // milliseconds between two changes of what is heard
 const words = text.node;
 
@@ -55,6 +55,8 @@ export class Chart {
     this.legend = h('ul', { class: 'legend' });
     this.items = new Map(); // by series: what the legend shows
     this.svg = h('svg:svg', { class: 'chart-plot', role: 'img', 'aria-label': this.title, height });
+    // What is written is no part of the picture, so that its contrast can be computed.
+    this.labels = h('div', { class: 'chart-labels', 'aria-hidden': 'true' });
     this.reader = h('div', {
       class: 'chart-reader', tabIndex: 0, role: 'slider', 'aria-label': words.reader(this.title), 'aria-valuemin': -span / 1000, 'aria-valuemax': 0, 'aria-valuenow': 0, 'aria-valuetext': words.now,
       onKeydown: (event) => this.key(event),
@@ -68,8 +70,8 @@ export class Chart {
     this.details = h('details', { onToggle: () => this.tell(true) }, h('summary', {}, words.asTable, h('span', { class: 'offscreen' }, ` ${this.title}`)),
       h('table', {}, h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, words.series), [words.now, words.least, words.most].map((label) => h('th', { scope: 'col', class: 'number' }, label)))), this.table));
     this.element = h('figure', { class: 'card chart', 'aria-labelledby': heading.id, 'data-chart': name, hidden: optional },
-      h('div', { class: 'chart-head' }, heading, this.readAt), h('div', { class: 'chart-area' }, this.svg, this.reader), this.legend, this.details);
-    this.width = 320;
+      h('div', { class: 'chart-head' }, heading, this.readAt), h('div', { class: 'chart-area' }, this.labels, this.reader, this.svg), this.legend, this.details);
+    this.width = 260;
     this.points = [];
     this.told = 0;
   }
@@ -77,8 +79,9 @@ export class Chart {
   /** observe keeps the chart as wide as its place until the signal aborts. */
   observe(signal) {
     const observer = new ResizeObserver(([entry]) => {
-      if (Math.round(entry.contentRect.width) === this.width || !entry.contentRect.width) return;
-      this.width = Math.round(entry.contentRect.width);
+      const width = Math.round(entry.contentRect.width) - margin;
+      if (width === this.width || width <= 0) return;
+      this.width = width;
       this.draw(this.points, this.until);
     });
     observer.observe(this.svg.parentNode);
@@ -105,26 +108,24 @@ export class Chart {
   }
 
   x(time) {
-    return margin.left + (time - (this.until - span)) / span * (this.width - margin.left - margin.right);
+    return (time - (this.until - span)) / span * this.width;
   }
 
   timeAt(x) {
-    return this.until - span + (x - margin.left) / (this.width - margin.left - margin.right) * span;
+    return this.until - span + x / this.width * span;
   }
 
   y(value) {
-    return height - margin.bottom - value / this.scale.at(-1) * (height - margin.top - margin.bottom);
+    return height - value / this.scale.at(-1) * height;
   }
 
   grid() {
-    const right = this.width - margin.right;
-    const minutes = this.width < 360 ? [4, 2, 0] : [5, 4, 3, 2, 1, 0];
-    return h('svg:g', { class: 'grid' },
-      this.scale.map((value) => [
-        h('svg:line', { x1: margin.left, x2: right, y1: this.y(value), y2: this.y(value) }),
-        h('svg:text', { x: margin.left - 6, y: this.y(value) + 4, 'text-anchor': 'end' }, words.units[this.unit](value)),
-      ]),
-      minutes.map((minute) => h('svg:text', { x: this.x(this.until - minute * 60_000), y: height - 4, 'text-anchor': minute === 0 ? 'end' : minute === 5 ? 'start' : 'middle' }, words.minutesAgo(minute))));
+    const minutes = this.width < 320 ? [4, 2, 0] : [5, 4, 3, 2, 1, 0];
+    const zero = (value) => value === 0 && this.unit !== 'state';
+    replace(this.labels,
+      this.scale.map((value) => h('span', { class: 'tick-y', style: `top: ${this.y(value).toFixed(1)}px` }, zero(value) ? '0' : words.units[this.unit](value).replace('.0 ', ' '))),
+      minutes.map((minute) => h('span', { class: 'tick-x', style: `left: ${this.x(this.until - minute * 60_000).toFixed(1)}px` }, words.minutesAgo(minute))));
+    return h('svg:g', { class: 'grid' }, this.scale.map((value) => h('svg:line', { x1: 0, x2: this.width, y1: this.y(value), y2: this.y(value) })));
   }
 
   // A line is broken where nothing is known; what stands alone is a dot.
@@ -140,9 +141,11 @@ export class Chart {
       if (!run) runs.push(run = []);
       run.push(`${this.x(point.time).toFixed(1)} ${this.y(number(value)).toFixed(1)}`);
     }
+    const bottom = this.y(0).toFixed(1);
+    const area = this.series.length === 1 && runs.filter((r) => r.length > 1).map((r) => `M${r[0].split(' ')[0]} ${bottom}L${r.join('L')}L${r.at(-1).split(' ')[0]} ${bottom}Z`).join('');
     const path = runs.filter((r) => r.length > 1).map((r) => 'M' + r.join('L')).join('');
     const dots = runs.filter((r) => r.length === 1).map(([at]) => h('svg:circle', { cx: at.split(' ')[0], cy: at.split(' ')[1], r: 2 }));
-    return h('svg:g', { class: `line-${index + 1}`, 'data-series': series }, path && h('svg:path', { d: path }), dots);
+    return h('svg:g', { class: `line-${index + 1}`, 'data-series': series }, path && h('svg:path', { class: 'line', d: path }), area && h('svg:path', { class: 'area', d: area }), dots);
   }
 
   // A counter that had not counted yet was at zero; a percentile of nothing is nothing.
@@ -182,7 +185,7 @@ export class Chart {
     const reading = this.board.at !== undefined && point;
     this.readAt.textContent = reading ? words.clock(new Date(point.time)) : words.now;
     replace(this.cursor, reading && [
-      h('svg:line', { x1: this.x(point.time), x2: this.x(point.time), y1: margin.top, y2: height - margin.bottom }),
+      h('svg:line', { x1: this.x(point.time), x2: this.x(point.time), y1: 0, y2: height }),
       this.series.map((series, i) => {
         const value = number(this.valueOf(point, series));
         return value !== undefined && h('svg:circle', { class: `line-${i + 1}`, cx: this.x(point.time), cy: this.y(value), r: 3.5 });
@@ -209,7 +212,7 @@ export class Chart {
   }
 
   point(event) {
-    this.lastX = Math.min(Math.max(event.offsetX, margin.left), this.width - margin.right);
+    this.lastX = Math.min(Math.max(event.offsetX, 0), this.width);
     this.board.read(this.timeAt(this.lastX));
   }
 

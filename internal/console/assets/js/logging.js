@@ -148,7 +148,7 @@ function editConfiguration(api, configuration) {
   fit();
   const tags = pairs();
   return ask(api, {
-    title: configuration ? words.editTitle : words.create, submit: configuration ? text.rooms.save : words.create,
+    title: configuration ? words.editTitle : words.create, submit: configuration ? text.rooms.save : words.createIt,
     operation: configuration ? 'UpdateLoggingConfiguration' : 'CreateLoggingConfiguration',
     input: () => {
       const input = { identifier: configuration?.arn, name: name.value, destinationConfiguration: { [where.value]: { [kinds[where.value].member]: target.value } } };

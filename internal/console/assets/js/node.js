@@ -138,7 +138,7 @@ class Page {
     const key = facts.map(([, value]) => [value].flat().map((part) => part.textContent ?? part).join()).join('|');
     if (this.factsKey === key) return;
     this.factsKey = key;
-    replace(this.facts, facts.map(([label, value]) => [h('dt', {}, label), h('dd', {}, value)]));
+    replace(this.facts, facts.map(([label, value]) => h('div', {}, h('dt', {}, label), h('dd', {}, value))));
   }
 
   drawCards({ latest }, answer) {

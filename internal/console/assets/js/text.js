@@ -193,6 +193,7 @@ export const text = {
     title: 'Logging',
     lead: 'Where the messages of rooms are kept. What waits on this node is shown as it changes.',
     create: 'Create a logging configuration',
+    createIt: 'Create',
     editTitle: 'Edit the logging configuration',
     none: 'No logging configurations yet.',
     noneFirst: 'Make one, then choose it in a room: from then on that room\'s messages are kept.',

@@ -70,6 +70,14 @@ func TestBrowserLogging(t *testing.T) {
 	p.waitText(".configuration dd", "nothing")
 	p.waitGone(".mark")
 
+	p.click("nav a >> Node")
+	p.waitText("h1", "This node")
+	p.waitGone("[data-chart=records]")
+	p.wait(`document.querySelectorAll('[data-chart=memory] .line').length > 0`)
+	ada.sayUntilHeard("three")
+	p.waitText("[data-chart=records] .legend", "shipped")
+	p.click("nav a >> Logging")
+
 	p.click(".configuration button >> Edit")
 	p.fill("dialog input[maxlength='128']", "records")
 	p.press("Enter")

@@ -3,7 +3,7 @@
 
 import { h, newId, replace } from './ui.js';
 import { text } from './text.js';
-import { number, seriesOf, span, ticks } from './measures.js';
+import { longestInterval, number, seriesOf, span, ticks } from './measures.js';
 
 const height = 122; // of what is between the axes; pages.css has the places around it
 const margin = 70; // to the left and the right of it, together
@@ -92,6 +92,7 @@ export class Chart {
     Object.assign(this, { points, until });
     if (until === undefined) return;
     this.series = seriesOf(points, this.name);
+    this.left = seriesOf(points, this.name, Infinity).length - this.series.length;
     const all = points.flatMap(({ values }) => this.series.map((series) => number(values?.[this.name]?.[series]) ?? 0));
     const most = all.reduce((a, b) => Math.max(a, b), 0);
     if (this.optional) this.element.hidden = this.isState ? this.series.length === 0 : most === 0;
@@ -156,7 +157,9 @@ export class Chart {
   }
 
   explain() {
-    if ([...this.items.keys()].join() !== this.series.join()) {
+    const key = [...this.series, this.left].join();
+    if (this.explained !== key) {
+      this.explained = key;
       this.items = new Map(this.series.map((series, i) => {
         const value = h('span', { class: 'legend-value' });
         const item = h('li', {},
@@ -164,17 +167,23 @@ export class Chart {
           h('span', {}, words.seriesNames[series] ?? series), value);
         return [series, { item, value }];
       }));
-      replace(this.legend, Array.from(this.items.values(), ({ item }) => item));
+      replace(this.legend, Array.from(this.items.values(), ({ item }) => item), this.left > 0 && h('li', { class: 'faint' }, words.left(this.left)));
     }
     if (this.series.length === 0) replace(this.legend, h('li', { class: 'faint' }, words.nothingYet));
   }
 
   /** pointAt is the point that is read: the nearest to the board's time, or the latest. */
   pointAt() {
-    if (this.board.at === undefined) return this.points.at(-1);
+    if (this.board.at === undefined) return this.latest;
     let best;
     for (const point of this.points) if (!best || Math.abs(point.time - this.board.at) < Math.abs(best.time - this.board.at)) best = point;
     return best && Math.abs(best.time - this.board.at) < 3_000 ? best : { time: this.board.at };
+  }
+
+  // What was said long ago is not so now.
+  get latest() {
+    const last = this.points.at(-1);
+    return last && this.until - last.time < longestInterval ? last : undefined;
   }
 
   /** mark shows the values of the time that is read. */
@@ -201,7 +210,7 @@ export class Chart {
   tell(now = false) {
     if (!this.scale || (!now && Date.now() - this.told < calm)) return;
     this.told = Date.now();
-    const latest = this.points.at(-1);
+    const { latest } = this;
     this.svg.setAttribute('aria-label', `${this.title}: ${this.said(latest)}`);
     if (!this.details.open) return;
     replace(this.table, this.series.map((series) => {

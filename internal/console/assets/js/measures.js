@@ -3,7 +3,8 @@
 
 /** span is how far back a history goes, in milliseconds. */
 export const span = 300_000;
-const longestInterval = 15_000; // milliseconds; over a longer one nothing is said
+/** longestInterval is between two answers of a node, in milliseconds; over a longer one nothing is known. */
+export const longestInterval = 15_000;
 
 /** Sample is one answer of DescribeNode, to be looked up by the names of metrics. */
 export class Sample {

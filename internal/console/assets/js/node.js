@@ -107,7 +107,8 @@ class Page {
     this.drawPicker();
     this.drawFacts(answer, until);
     this.board.draw(history.points, until);
-    this.drawCards(history, answer);
+    // While nobody answers, what was is not what is.
+    this.drawCards(this.lost ? {} : history, this.lost ? undefined : answer);
     this.drawRooms(answer);
   }
 
@@ -145,7 +146,7 @@ class Page {
     const of = (chart, series) => latest?.values[chart]?.[series];
     const all = (chart) => latest && Object.values(latest.values[chart]).reduce((sum, value) => sum + number(value), 0);
     const show = (name, value, unit) => { this.values[name].textContent = written(value, unit); };
-    const connections = answer.metrics.find((metric) => metric.name === 'parlor_connections');
+    const connections = answer?.metrics.find((metric) => metric.name === 'parlor_connections');
     show('connections', connections?.samples[0]?.value, 'count');
     show('deliveries', all('deliveries'), 'rate');
     show('p50', of('latency', 'p50'), 'seconds');

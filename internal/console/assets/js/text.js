@@ -273,6 +273,7 @@ export const text = {
     most: 'most',
     asTable: 'As a table',
     nothingYet: 'nothing yet',
+    left: (count) => `${plural(count, 'smaller one')} left out`,
     minutesAgo: (minutes) => (minutes === 0 ? 'now' : `${minutes} min`),
     clock: (date) => date.toLocaleTimeString('en-GB'),
     duration: left,

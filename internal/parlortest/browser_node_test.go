@@ -66,6 +66,7 @@ func openNode(t testing.TB, address string, v view) *page {
 const chartLines = `[...document.querySelectorAll('[data-chart=%s] [data-series] .line')].map((p) => p.getAttribute('d'))`
 
 func TestBrowserNode(t *testing.T) {
+	t.Parallel()
 	s := startSeen(t)
 	client := s.Client(t)
 	room := newRoom(t, client, "lobby")
@@ -116,6 +117,7 @@ func TestBrowserNode(t *testing.T) {
 // A server that is started again counts from zero: the page says that it was gone, goes
 // on, and shows no rate that never was.
 func TestBrowserNodeRestarted(t *testing.T) {
+	t.Parallel()
 	s := startSeen(t)
 	room := newRoom(t, s.Client(t), "lobby")
 	end := keepTalking(t, s, room, "ada")
@@ -149,6 +151,7 @@ func TestBrowserNodeRestarted(t *testing.T) {
 
 // Nodes that answer in turn are told apart.
 func TestBrowserNodeInTurn(t *testing.T) {
+	t.Parallel()
 	first, second := startSeen(t), startSeen(t)
 	var targets []*url.URL
 	for _, s := range []*parlortest.Server{first, second} {

@@ -209,8 +209,8 @@ export class Chart {
   /** tell changes what is heard and read of the chart, now and then. */
   tell(now = false) {
     if (!this.scale || (!now && Date.now() - this.told < calm)) return;
-    this.told = Date.now();
     const { latest } = this;
+    if (latest) this.told = Date.now(); // the first that there is to say is said at once
     this.svg.setAttribute('aria-label', `${this.title}: ${this.said(latest)}`);
     if (!this.details.open) return;
     replace(this.table, this.series.map((series) => {

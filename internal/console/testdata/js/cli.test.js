@@ -17,7 +17,7 @@ const end = ['--region', 'us-west-2', '--endpoint-url', 'http://127.0.0.1:4870']
 
 test('a shell gives the command what was meant', () => {
   const nasty = [
-    'plain', 'two words', "it's", '"quoted"', '$HOME `id` $(id)', 'a\nb', '\\', '*', '~', '!', '#x', 'a;b&c|d>e', '‮right to left', '😀', "'", "''", 'tab\there', '%s', '{a,b}',
+    'plain', 'two words', "it's", '"quoted"', '$HOME `id` $(id)', 'a\nb', '\\', '*', '~', '!', '#x', 'a;b&c|d>e', '‮right to left', '😀', "'", "''", 'tab\there', '%s', 'a{b,c}',
   ];
   for (const value of nasty) {
     assert.deepEqual(words('CreateRoom', { name: value }), ['ivschat', 'create-room', '--name', value, ...end], value);
@@ -31,6 +31,15 @@ test('names are those of the AWS CLI', () => {
     ['ivschat', 'create-chat-token', '--room-identifier', 'arn:aws:ivschat:us-west-2:1:room/a', '--session-duration-in-minutes', '60', '--capabilities', '[]', ...end]);
   assert.deepEqual(words('UpdateRoom', { identifier: 'a', messageReviewHandler: { uri: '', fallbackResult: 'ALLOW' } }).slice(4, 6),
     ['--message-review-handler', '{"uri":"","fallbackResult":"ALLOW"}']);
+});
+
+test('what the AWS CLI would take for something else is given as JSON', () => {
+  for (const value of ['-x', '--debug', 'file:///etc/passwd', 'fileb://x', '[x', '{']) {
+    const input = { roomIdentifier: 'arn', userId: value };
+    assert.deepEqual(words('CreateChatToken', input), ['ivschat', 'create-chat-token', '--cli-input-json', JSON.stringify(input), ...end], value);
+    const tags = { resourceArn: 'arn', tagKeys: ['a', value] };
+    assert.deepEqual(words('UntagResource', tags), ['ivschat', 'untag-resource', '--cli-input-json', JSON.stringify(tags), ...end], value);
+  }
 });
 
 test('there is no command for what only Parlor has', () => {

@@ -62,6 +62,12 @@ func TestBrowserLogging(t *testing.T) {
 	accessibleFromTop(p)
 	p.unclipped()
 	p.screenshot("backlog")
+	phone := openBrowser(t).page(t, s.URL+"/console/#/logging", view{phone: true, theme: "dark"})
+	phone.waitText(".configuration dd", "2 records, ")
+	phone.unclipped()
+	accessibleFromTop(phone)
+	phone.screenshot("phone")
+	phone.done()
 
 	// Its destination comes back.
 	if err := os.Remove(dead); err != nil {

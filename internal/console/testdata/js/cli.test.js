@@ -17,7 +17,7 @@ const end = ['--region', 'us-west-2', '--endpoint-url', 'http://127.0.0.1:4870']
 
 test('a shell gives the command what was meant', () => {
   const nasty = [
-    'plain', 'two words', "it's", '"quoted"', '$HOME `id` $(id)', 'a\nb', '\\', '*', '~', '!', '#x', 'a;b&c|d>e', '‮right to left', '😀', "'", "''", 'tab\there', '%s', 'a{b,c}',
+    'plain', 'two words', "it's", '"quoted"', '$HOME `id` $(id)', 'a\nb', '\\', '*', '~', '!', '#x', 'a;b&c|d>e', '\u202eright to left', '😀', "'", "''", 'tab\there', '%s', 'a{b,c}',
   ];
   for (const value of nasty) {
     assert.deepEqual(words('CreateRoom', { name: value }), ['ivschat', 'create-room', '--name', value, ...end], value);

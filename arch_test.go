@@ -66,7 +66,7 @@ var borrowed = []struct {
 }{
 	{module: "github.com/HdrHistogram/hdrhistogram-go", code: []string{"internal/load"},
 		why: "percentiles of millions of latencies in little memory"},
-	{module: "github.com/alecthomas/kong", code: []string{"cmd/parlor"},
+	{module: "github.com/alecthomas/kong", code: []string{"cmd/parlor"}, tests: true,
 		why: "flags, variables and help from a struct's tags"},
 	{module: "github.com/aws/aws-sdk-go-v2", code: []string{"cmd/parlor", "internal/chatlog", "internal/review"}, tests: true,
 		why: "the official SDK is the judge of our control plane, and its client in parlor bench"},
@@ -84,7 +84,7 @@ var borrowed = []struct {
 		why: "invokes message review handlers as the service does"},
 	{module: "github.com/aws/aws-sdk-go-v2/service/s3", code: []string{"internal/chatlog"},
 		why: "takes chat logs to S3"},
-	{module: "github.com/aws/smithy-go", code: []string{"internal/chatlog", "internal/review"}, tests: true,
+	{module: "github.com/aws/smithy-go", code: []string{"cmd/parlor", "internal/chatlog", "internal/review"}, tests: true,
 		why: "the form of the official SDK's errors, and of what would keep it from writing to stderr"},
 	{module: "github.com/chromedp/cdproto", tests: true,
 		why: "the words of Chromium's DevTools protocol"},

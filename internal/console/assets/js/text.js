@@ -3,6 +3,26 @@
 const n = (count) => count.toLocaleString('en');
 const plural = (count, one, many = one + 's') => `${n(count)} ${count === 1 ? one : many}`;
 
+// Two digits that count, or all before the point.
+const significant = (value) => n(value >= 10 ? Math.round(value) : Number(value.toPrecision(2)));
+const perSecond = (value) => `${value !== 0 && value < 0.1 ? Number(value.toPrecision(1)) : value < 10 ? Number(value.toFixed(1)) : n(Math.round(value))}/s`;
+
+/** left is how long something lasts, in its two largest units. */
+function left(ms) {
+  const seconds = Math.max(Math.floor(ms / 1000), 0);
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.floor(seconds / 60) % 60} min`;
+  return `${plural(Math.floor(seconds / 86400), 'day')} ${Math.floor(seconds / 3600) % 24} h`;
+}
+
+function size(b) {
+  const units = ['B', 'KB', 'MB', 'GB', 'TB'];
+  let unit = 0;
+  for (; b >= 1000 && unit < units.length - 1; unit++) b /= 1000;
+  return `${unit && b < 100 ? b.toFixed(1) : Math.round(b)} ${units[unit]}`;
+}
+
 export const text = {
   app: {
     name: 'Parlor',
@@ -42,12 +62,7 @@ export const text = {
       return plural(Math.floor(seconds / 86400), 'day') + ' ago';
     },
     count: n,
-    bytes: (b) => {
-      const units = ['B', 'KB', 'MB', 'GB', 'TB'];
-      let unit = 0;
-      for (; b >= 1000 && unit < units.length - 1; unit++) b /= 1000;
-      return `${unit && b < 100 ? b.toFixed(1) : Math.round(b)} ${units[unit]}`;
-    },
+    bytes: size,
     rate: (r) => (r >= 100 ? n(Math.round(r)) : r >= 10 ? r.toFixed(0) : r >= 0.05 ? r.toFixed(1) : '0') + '/s',
   },
   api: {
@@ -125,7 +140,152 @@ export const text = {
     ms: (ms) => `${n(ms)} ms`,
   },
   room: {},
-  tokens: {},
-  logging: {},
-  node: {},
+  tokens: {
+    title: 'Tokens',
+    lead: 'A chat token lets one user open one connection to one room. Your own service makes them with CreateChatToken; here you can try it.',
+    mintTitle: 'Make a token',
+    room: 'Room',
+    roomPlaceholder: 'Search, or paste an ARN',
+    roomHint: 'Search by name or ID and choose with the arrow keys and Enter, or paste the ARN of a room.',
+    noRoom: 'No room matches. An ARN is taken as it is.',
+    user: 'User ID',
+    capabilitiesTitle: 'Capabilities',
+    capabilities: {
+      SEND_MESSAGE: 'SEND_MESSAGE: write messages',
+      DELETE_MESSAGE: 'DELETE_MESSAGE: delete messages of anybody',
+      DISCONNECT_USER: 'DISCONNECT_USER: disconnect anybody',
+    },
+    capabilitiesHint: 'Everybody with a token may watch.',
+    minutes: 'Length of the session (minutes)',
+    minutesHint: 'From 1 to 180. The connection ends then; the official SDKs ask for another token and go on.',
+    attributes: 'Attributes',
+    make: 'Make the token',
+    made: 'Here is the token',
+    once: 'It is shown this once, and kept nowhere. It opens one connection.',
+    token: 'The token',
+    copyToken: 'Copy the token',
+    inspectIt: 'Look into it',
+    snippets: { wscat: 'Connect with wscat', sdk: 'Connect with the JavaScript SDK' },
+    inspectTitle: 'Look into a token',
+    paste: 'Chat token',
+    pasteHint: 'What it grants is shown here. The token goes to this server only, and into no list or address.',
+    inspect: 'Look into it',
+    refused: {
+      ValidationException: 'This is no token of this server: it is cut off, comes from elsewhere, or is so old that its key is gone.',
+      AccessDeniedException: 'This token is for a room of another account or region, or your key may not look into it.',
+    },
+    said: 'What the server said',
+    states: { valid: 'Valid.', spent: 'Spent.', expired: 'Expired.' },
+    means: {
+      valid: 'It opens one connection, once, until it expires.',
+      spent: 'It opened its connection. A token opens one connection, so that it opens no other.',
+      expired: 'It was not used in time, and opens no connection any more. Ask for another.',
+    },
+    expires: (ms) => (ms > 0 ? `expires in ${left(ms)}` : `expired ${left(-ms)} ago`),
+    at: (date) => date.toLocaleString('en', { dateStyle: 'medium', timeStyle: 'medium' }),
+    viewOnly: 'none: may only watch',
+    noAttributes: 'none',
+    tokenUntil: 'The token',
+    sessionUntil: 'The session',
+    id: 'ID',
+  },
+  logging: {
+    title: 'Logging',
+    lead: 'Where the messages of rooms are kept. What waits on this node is shown as it changes.',
+    create: 'Create a logging configuration',
+    createIt: 'Create',
+    editTitle: 'Edit the logging configuration',
+    none: 'No logging configurations yet.',
+    noneFirst: 'Make one, then choose it in a room: from then on that room\'s messages are kept.',
+    kind: 'Where to',
+    kinds: { s3: 'Amazon S3', cloudWatchLogs: 'CloudWatch Logs', firehose: 'Amazon Data Firehose' },
+    names: { s3: 'Name of the bucket', cloudWatchLogs: 'Name of the log group', firehose: 'Name of the delivery stream' },
+    allowed: {
+      s3: '3 to 63 small letters, digits, dots and hyphens',
+      cloudWatchLogs: '1 to 512 letters, digits and . - _ / #',
+      firehose: '1 to 64 letters, digits and _ . -',
+    },
+    destination: 'Destination',
+    state: 'State',
+    states: { ACTIVE: 'Active', CREATING: 'Being made', UPDATING: 'Being changed', DELETING: 'Being deleted', CREATE_FAILED: 'Could not be made', UPDATE_FAILED: 'Could not be changed', DELETE_FAILED: 'Could not be deleted' },
+    backlog: 'Waiting on this node',
+    empty: 'nothing',
+    waiting: (records, bytes, age, more) => [`${more ? 'more than ' : ''}${plural(records, 'record')}`, size(bytes), age].filter(Boolean).join(', '),
+    age: (ms) => `the oldest for ${left(ms)}`,
+    unknown: 'not known: the server does not say',
+    failing: {
+      denied: 'The destination forbids it: access denied.',
+      missing: 'The destination is not there.',
+      failed: 'The destination does not take it: the last tries failed.',
+    },
+    old: 'Records have been waiting for longer than they should.',
+    adopted: 'Some are from a node that did not come back.',
+    users: 'Rooms that use it',
+    unused: 'No room uses it.',
+    moreRooms: (count) => `The first ${n(count)} are listed.`,
+    copyARN: 'Copy ARN',
+    made: 'The logging configuration is there.',
+    deleted: 'The logging configuration is deleted.',
+    deleteTitle: 'Delete the logging configuration?',
+    deleteLead: (name) => `${name} is deleted for good. Rooms that use it must be changed first. What waits is still taken to the destination.`,
+    localTitle: 'In development, destinations are directories',
+    local: 'Unless the server was started with --destinations aws, nothing goes to AWS: chat logs are written under logs in the data directory, in the layout that they have at AWS.',
+    localPlaces: {
+      s3: 'logs/s3/BUCKET/AWSLogs/ACCOUNT/IVSChatLogs/1.0/REGION/room_ID/…',
+      cloudWatchLogs: 'logs/cloudwatchlogs/ACCOUNT/REGION/GROUP/aws/IVSChatLogs/1.0/room_ID',
+      firehose: 'logs/firehose/ACCOUNT/REGION/STREAM.log',
+    },
+  },
+  node: {
+    title: 'This node',
+    about: 'About this node',
+    live: 'Answering, once a second',
+    gone: (since) => `Not answering since ${since}. This page goes on when it does.`,
+    id: 'ID',
+    version: 'Version',
+    mode: 'Mode',
+    modes: { dev: 'development (any key is accepted)', serve: 'production' },
+    uptime: 'Running for',
+    others: 'Other nodes',
+    alone: 'none: this node is alone',
+    well: 'well',
+    unwell: 'without the broker',
+    lastSeen: (ago) => `seen ${ago}`,
+    pick: 'Node that is shown',
+    inTurn: (count) => `${n(count)} nodes answer under this address in turn: something in between shares the requests out. Each is shown by itself.`,
+    another: 'Another node answers under this address now. Each is shown by itself.',
+    nowTitle: 'Now',
+    cards: { connections: 'Connections', deliveries: 'Deliveries', p50: 'Delivery p50', p99: 'Delivery p99', requests: 'Messaging requests', errors: 'Errors', cpu: 'Processor', memory: 'Memory' },
+    chartsTitle: 'The last five minutes',
+    chartsHint: 'Point at a chart, or go into one with Tab and walk with the arrow keys, to read any moment in all of them.',
+    charts: {
+      connections: 'Connections', deliveries: 'Deliveries', latency: 'Time to delivery', requests: 'Messaging requests by action', errors: 'Errors by code', ended: 'Sessions ended by cause',
+      api: 'API requests', apiLatency: 'Time of API requests', review: 'Message reviews', reviewLatency: 'Time of message reviews', records: 'Chat log records', broker: 'Broker', cpu: 'Processor', memory: 'Memory', goroutines: 'Goroutines',
+    },
+    seriesNames: {
+      connections: 'open', deliveries: 'frames written', requests: 'without this page\'s own', answered: 'answered', failed: 'no answer', invalid: 'unusable answer',
+      shipped: 'shipped', refused: 'refused: spool full', unwanted: 'unwanted by the destination', up: 'connected', cpu: 'of one processor', memory: 'resident', goroutines: 'running',
+    },
+    reader: (title) => `Moment that is read: ${title}`,
+    now: 'now',
+    series: 'Series',
+    least: 'least',
+    most: 'most',
+    asTable: 'As a table',
+    nothingYet: 'nothing yet',
+    left: (count) => `${plural(count, 'smaller one')} left out`,
+    minutesAgo: (minutes) => (minutes === 0 ? 'now' : `${minutes} min`),
+    clock: (date) => date.toLocaleTimeString('en-GB'),
+    duration: left,
+    units: {
+      count: (value) => n(Math.round(value)),
+      rate: perSecond,
+      seconds: (value) => (value === 0 ? '0' : value < 0.001 ? `${Math.round(value * 1e6)} µs` : value < 1 ? `${significant(value * 1000)} ms` : `${significant(value)} s`),
+      percent: (value) => `${significant(value)} %`,
+      bytes: size,
+      state: (value) => (value >= 1 ? 'up' : 'down'),
+    },
+    roomsTitle: 'Busiest rooms',
+    noRooms: 'Nobody is connected to a room of yours here.',
+  },
 };

@@ -123,7 +123,7 @@ export const text = {
     made: 'The room is there.',
     saved: 'Saved.',
     tag: 'Tags',
-    tagTitle: 'Tags of the room',
+    tagTitle: 'Tags',
     live: (connections, rate) => `${plural(connections, 'connection')}, ${rate}`,
     onThisNode: 'on this node',
     list: 'Rooms, newest change first',

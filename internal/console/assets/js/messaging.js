@@ -11,6 +11,7 @@ const longestWait = 15_000;
  *
  *   state   detail: 'connecting', 'open', 'waiting' (to connect again) or 'closed'
  *   frame   detail: {out: boolean, raw: string, time: Date}, each frame both ways
+ *   socket  detail: {open: true}, or {open: false, code, reason}: each time that one opens, or closes
  *   closed  detail: {code, reason, denied: Error?}, when it will not connect again
  */
 export class Connection extends EventTarget {
@@ -41,9 +42,14 @@ export class Connection extends EventTarget {
     }
     if (this.ended) return undefined;
     this.socket = new WebSocket(this.url, token);
-    this.socket.onopen = () => { this.failures = 0; this.#become('open'); };
+    this.socket.onopen = () => {
+      this.failures = 0;
+      this.#emit('socket', { open: true });
+      this.#become('open');
+    };
     this.socket.onmessage = ({ data }) => this.#took(data);
     this.socket.onclose = ({ code, reason, wasClean }) => {
+      this.#emit('socket', { open: false, code, reason });
       this.#fail();
       if (this.ended) return this.#close({ code, reason });
       // A session that is over says so with ERROR 401 first: then a new token helps.

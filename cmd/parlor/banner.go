@@ -53,6 +53,9 @@ func banner(c *config.Config, addr *net.TCPAddr, temporary bool) string {
 	p("  Messaging  %s", messaging)
 	p("  Health     %s/healthz, %s/readyz", api, api)
 	p("  Metrics    %s/metrics", api)
+	if c.Console {
+		p("  Console    %s/console/", api)
+	}
 	p("  Data       %s", data)
 	if c.DatabaseURL != "" {
 		p("  Database   %s", config.WithoutPassword(c.DatabaseURL))

@@ -38,6 +38,8 @@ type Config struct {
 	DefaultAccount string
 	// Regions are those that are served; none is any.
 	Regions []string
+	// Node describes the server to a caller of the scope.
+	Node func(context.Context, chat.Scope, NodeQuestion) (Node, error)
 }
 
 // Handler serves the control plane on every path it is given. It is safe for
@@ -48,6 +50,7 @@ type Handler struct {
 	credentials    func(accessKey string) (Principal, bool)
 	defaultAccount string
 	regions        []string
+	node           func(context.Context, chat.Scope, NodeQuestion) (Node, error)
 	verifier       sigv4.Verifier
 	requests       *prometheus.CounterVec
 	seconds        *prometheus.HistogramVec
@@ -62,6 +65,7 @@ func New(c Config) *Handler {
 		credentials:    c.Credentials,
 		defaultAccount: c.DefaultAccount,
 		regions:        c.Regions,
+		node:           c.Node,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parlor_api_requests_total",
 			Help: "Control-plane requests answered, by operation and HTTP status.",
@@ -165,7 +169,7 @@ func (h *Handler) answer(x *exchange, w http.ResponseWriter, r *http.Request) (a
 		return nil, &apiError{Status: http.StatusUnsupportedMediaType, Name: "UnsupportedMediaTypeException", Message: mediaTypeText}
 	}
 	c := &call{
-		Service: h.service, caller: who, operation: operation.name,
+		Service: h.service, node: h.node, caller: who, action: operation.action,
 		address: addressOf(r.RemoteAddr), secure: r.TLS != nil, userAgent: r.UserAgent(),
 	}
 	out, err := x.run(r.Context(), operation, c, source{body: body, label: label, query: r.URL.RawQuery})

@@ -78,6 +78,8 @@ type Config struct {
 	ChatlogS3Interval time.Duration `name:"chatlog-s3-interval" env:"PARLOR_CHATLOG_S3_INTERVAL" default:"5m" placeholder:"DURATION" help:"How long chat log records wait for others before they go to S3, as one object for each room. A directory that stands for it does not wait so long."`
 	ChatlogSpoolLimit int           `name:"chatlog-spool-limit" env:"PARLOR_CHATLOG_SPOOL_LIMIT" default:"4096" placeholder:"MB" help:"Megabytes of chat log that wait on disk for one destination. What comes when there are as many is not logged, which is counted and said; the chat goes on."`
 
+	Console bool `name:"console" env:"PARLOR_CONSOLE" default:"false" dev:"true" help:"Serve the web console under /console/: pages that work with this server as a client of its API, with an access key that is typed in and stays in the browser's tab."`
+
 	LogLevel  string `name:"log-level" env:"PARLOR_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"Least severity that is logged: debug, info, warn or error."`
 	LogFormat string `name:"log-format" env:"PARLOR_LOG_FORMAT" default:"auto" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal, else json."`
 }

@@ -69,9 +69,13 @@ type Server struct {
 	renew    func(context.Context) // keeps the TLS certificate up to date; may be nil
 	store    *store.Store
 	broker   broker.Running
-	node     string // names this process among the nodes
-	shared   bool   // the store may have other nodes
-	alone    bool   // there is no broker for them
+	node     string                          // names this process among the nodes
+	shared   bool                            // the store may have other nodes
+	alone    bool                            // there is no broker for them
+	others   atomic.Pointer[[]chat.NodeBeat] // as they were heard of last; nil before
+	mode     config.Mode
+	started  time.Time
+	metrics  *prometheus.Registry
 	recorder *chatlog.Recorder
 	service  *chat.Service
 	gateway  *gateway.Gateway
@@ -87,7 +91,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	if c.Data == "" {
 		return nil, errors.New("no data directory is named")
 	}
-	s := &Server{logger: logger, drainWindow: c.DrainWindow, shared: c.DatabaseURL != "", alone: c.RedisURL == ""}
+	s := &Server{logger: logger, drainWindow: c.DrainWindow, shared: c.DatabaseURL != "", alone: c.RedisURL == "", mode: c.Mode, started: time.Now()}
 	quotas, err := c.LoadQuotas()
 	if err != nil {
 		return nil, err
@@ -113,6 +117,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	}
 	registry := prometheus.NewRegistry()
 	registerProcess(registry)
+	s.metrics = registry
 	reviewer, err := newReviewer(c, logger, registry)
 	if err != nil {
 		s.listener.Close()
@@ -157,8 +162,13 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		Credentials:    principals,
 		DefaultAccount: c.Account,
 		Regions:        c.Regions,
+		Node:           s.describe,
 	})
-	handler := s.route(api, registry)
+	var pages http.Handler
+	if c.Console {
+		pages = newConsole(c)
+	}
+	handler := s.route(api, pages)
 	if s.keys == nil && !c.Open {
 		handler = onlyThisMachine(handler)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ivschat"
 	"github.com/aws/aws-sdk-go-v2/service/ivschat/types"
 	cdpbrowser "github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/cdproto/target"
 
 	"parlor/internal/config"
 	"parlor/internal/parlortest"
@@ -66,6 +67,18 @@ func (r *roomPage) act(message, action string) {
 	r.click(".row.message >> " + message)
 	r.press("Enter")
 	r.click("[role=menuitem] >> " + action)
+}
+
+// mayCopy lets the page write to the clipboard, and the test read it.
+func (r *roomPage) mayCopy() {
+	r.t.Helper()
+	profile := call(r.page, target.GetTargetInfo, target.GetTargetInfoParams{}).TargetInfo.BrowserContextID
+	for _, name := range []string{"clipboard-read", "clipboard-write"} {
+		call(r.page, cdpbrowser.SetPermission, cdpbrowser.SetPermissionParams{
+			Permission: &cdpbrowser.PermissionDescriptor{Name: name}, Setting: cdpbrowser.PermissionSettingGranted,
+			Origin: r.s.URL, BrowserContextID: profile,
+		})
+	}
 }
 
 func (r *roomPage) tab(name string) {
@@ -158,9 +171,7 @@ func TestConsoleRoom(t *testing.T) {
 	r.screenshot("wire")
 	r.accessible()
 	r.eval(`document.querySelector('.tabs').scrollIntoView()`, nil)
-	for _, name := range []string{"clipboard-read", "clipboard-write"} {
-		call(r.page, cdpbrowser.SetPermission, cdpbrowser.SetPermissionParams{Permission: &cdpbrowser.PermissionDescriptor{Name: name}, Setting: cdpbrowser.PermissionSettingGranted, Origin: r.s.URL})
-	}
+	r.mayCopy()
 	choose := func(label, value string) {
 		r.eval(`{ const s = document.querySelector('select[aria-label=`+quote(label)+`]'); s.value = `+quote(value)+`; s.dispatchEvent(new Event('change', { bubbles: true })); }`, nil)
 	}

@@ -129,7 +129,7 @@ export class Messages extends EventTarget {
   #render(row) {
     const element = h('article', { class: `row ${row.kind}${row.deleted ? ' deleted' : ''}`, 'aria-label': label(row) });
     element.append(clock(row.frame.SendTime), h('div', { class: 'body' }, this.#body(row)));
-    if (row.kind !== 'note') element.append(button('⋯', () => { this.list.focus(row); this.#menu(row, element); }, { kind: 'quiet more', 'aria-label': words.actions, 'aria-haspopup': 'menu', title: words.actionsTitle }));
+    if (row.kind !== 'note') element.append(button('', () => { this.list.focus(row); this.#menu(row, element); }, { kind: 'quiet more', 'aria-label': words.actions, 'aria-haspopup': 'menu', title: words.actionsTitle }));
     return element;
   }
 
@@ -149,10 +149,10 @@ export class Messages extends EventTarget {
       .filter(([, map]) => Object.keys(map ?? {}).length > 0);
     if (maps.length === 0) return null;
     const count = maps.reduce((sum, [, map]) => sum + Object.keys(map).length, 0);
-    const toggle = button(words.attributeCount(count), () => { row.open = !row.open; this.list.update(row); this.#refocus(row); }, { kind: 'quiet attributes', 'aria-expanded': Boolean(row.open) });
-    return [toggle, row.open && maps.map(([label, map]) => h('dl', { class: 'map', 'aria-label': label },
+    const toggle = button(words.attributeCount(count), () => { row.open = !row.open; this.list.update(row); this.#refocus(row); }, { kind: 'quiet unfold attributes', 'aria-expanded': String(Boolean(row.open)) });
+    return [toggle, row.open && maps.map(([label, map]) => h('div', { class: 'map' },
       h('div', { class: 'faint' }, label),
-      Object.entries(map).map(([key, value]) => h('div', {}, h('dt', { dir: 'auto' }, key), h('dd', { dir: 'auto' }, value)))))];
+      h('dl', {}, Object.entries(map).map(([key, value]) => h('div', {}, h('dt', { dir: 'auto' }, key), h('dd', { dir: 'auto' }, value))))))];
   }
 
   #refocus(row) {
@@ -213,4 +213,4 @@ function eventWords({ EventName: name, Attributes: attributes }) {
 
 const reason = (why) => why && [' ', words.reason, ' ', h('bdi', {}, why)];
 
-const deletion = (frame, ours) => [ours ? words.deletedHere : words.deleted, ' ', clock(frame.SendTime), '. ', reason(frame.Attributes?.Reason), ' ', words.notSeen];
+const deletion = (frame, ours) => [ours ? words.deletedHere : words.deleted, ' ', clock(frame.SendTime), '. ', words.notSeen, reason(frame.Attributes?.Reason)];

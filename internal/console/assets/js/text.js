@@ -188,7 +188,7 @@ export const text = {
     states: { connecting: 'Connecting …', open: 'Connected', waiting: 'Interrupted. Connecting again …', closed: 'Not connected' },
     closed: (code) => (code ? `Closed (${code})` : 'Refused:'),
     again: 'Connect again',
-    againFor: (who) => `Connect ${isolated(who)} again`,
+    againFor: (who) => `Connect again: ${isolated(who)}`,
     leave: (who) => `Disconnect ${isolated(who)} here`,
 
     // Sending
@@ -231,14 +231,13 @@ export const text = {
     anyDirection: 'Both ways',
     anyType: 'All types',
     directions: { out: 'sent', in: 'received', open: 'opened', close: 'closed' },
-    signs: { out: '↑', in: '↓', open: '●', close: '○' },
     clear: 'Clear',
     copyAll: 'Copy all as JSON',
     framesDropped: (kept) => `Older frames were dropped: at most ${n(kept)} are kept.`,
     wireKeys: 'In the list: ↑ ↓ Home End to move, Enter to unfold a frame.',
     closeCode: (code, reason) => `code ${code}${reason ? `, ${reason}` : ''}`,
     frameLabel: (way, type, who) => `${way} ${type}, ${who}`,
-    pretty: 'Unfold',
+    json: 'JSON',
     copyFrame: 'Copy the frame as JSON',
 
     // People

@@ -111,11 +111,11 @@ export class Wire {
       ? [h('span', { class: 'type' }, row.type), h('code', { class: 'raw' }, row.raw)]
       : h('span', { class: 'raw' }, row.raw);
     element.append(
-      clock(row.time), h('span', { class: 'way' }, h('span', { 'aria-hidden': 'true' }, words.signs[row.direction]), ' ', way), user(row.user),
+      clock(row.time), h('span', { class: 'way' }, way), user(row.user),
       h('div', { class: 'body' }, summary, row.open && row.frame && h('pre', { dir: 'ltr' }, JSON.stringify(row.frame, null, 2))));
     if (row.frame) {
       element.append(
-        button(row.open ? '▾' : '▸', () => { this.#toggle(row); this.list.focus(row); }, { kind: 'quiet', 'aria-expanded': Boolean(row.open), 'aria-label': words.pretty, title: words.pretty }),
+        button(words.json, () => { this.#toggle(row); this.list.focus(row); }, { kind: 'quiet unfold', 'aria-expanded': String(Boolean(row.open)) }),
         button(text.ui.copy, () => copy(JSON.stringify(row.frame, null, 2)), { kind: 'quiet', 'aria-label': words.copyFrame }));
     }
     return element;

@@ -31,7 +31,8 @@ export class LongList {
 
   constructor({ label, render, open, words, empty, guess = 34 }) {
     Object.assign(this, { render, open, words, guess });
-    this.view = h('div', { class: 'long-view', role: 'feed', 'aria-label': label, tabIndex: 0, hidden: true });
+    this.rows = h('div', { role: 'feed', 'aria-label': label });
+    this.view = h('div', { class: 'long-view', role: 'group', 'aria-label': label, tabIndex: 0, hidden: true }, this.rows);
     this.latest = button('', () => this.toEnd(), { kind: 'latest', hidden: true });
     this.empty = h('div', { class: 'long-empty' }, empty);
     this.element = h('div', { class: 'long' }, this.view, this.empty, this.latest);
@@ -265,8 +266,8 @@ export class LongList {
       const first = search(tops, scroll - beyond);
       const last = search(tops, scroll + height + beyond);
       this.#mount(first, last);
-      this.view.style.paddingTop = `${tops[first]}px`;
-      this.view.style.paddingBottom = `${total - tops[last + 1]}px`;
+      this.rows.style.paddingTop = `${tops[first]}px`;
+      this.rows.style.paddingBottom = `${total - tops[last + 1]}px`;
       if (!this.#measure()) break;
     }
     if (Math.abs(this.view.scrollTop - scroll) > 0.5) this.view.scrollTop = scroll;
@@ -284,7 +285,7 @@ export class LongList {
       if (!wanted.has(item)) this.#unmount(item, row);
     }
     // Those that stay are in their order: a row is never moved, which would cost it the focus.
-    let next = this.view.firstChild;
+    let next = this.rows.firstChild;
     for (const item of wanted) {
       let row = this.#shown.get(item);
       if (row && row === next) {
@@ -292,7 +293,7 @@ export class LongList {
         continue;
       }
       row ??= this.#make(item);
-      this.view.insertBefore(row, next);
+      this.rows.insertBefore(row, next);
       this.#shown.set(item, row);
     }
   }

@@ -159,6 +159,12 @@ export class Messages extends EventTarget {
     this.list.view.querySelector(`article[aria-posinset="${row.n + 1}"] .attributes`)?.focus({ preventScroll: true });
   }
 
+  // When a dialog closes, the row that had the focus may have been rendered anew.
+  async #and(row, done) {
+    await done;
+    if (document.activeElement === document.body) this.list.focus(row);
+  }
+
   #menu(row, element) {
     const { frame } = row;
     if (row.kind === 'note') return;
@@ -168,8 +174,8 @@ export class Messages extends EventTarget {
     ];
     if (row.kind === 'message') {
       entries.push([words.sendAs(frame.Sender.UserId), () => this.act.as(frame.Sender.UserId)]);
-      if (!row.deleted) entries.push([words.remove, () => this.act.remove(frame), 'bad']);
-      entries.push([words.kick(frame.Sender.UserId), () => this.act.kick(frame.Sender.UserId), 'bad']);
+      if (!row.deleted) entries.push([words.remove, () => this.#and(row, this.act.remove(frame)), 'bad']);
+      entries.push([words.kick(frame.Sender.UserId), () => this.#and(row, this.act.kick(frame.Sender.UserId)), 'bad']);
     }
     if (element.querySelector('.attributes')) entries.unshift([row.open ? words.hideAttributes : words.showAttributes, () => { row.open = !row.open; this.list.update(row); }]);
     menu(this.list.element, element.querySelector('.more'), words.actions, entries, () => this.list.focus(row));

@@ -50,7 +50,7 @@ import (
 // provokes, it says with expect.
 
 // browserPatience bounds what a test waits for in a page, on a loaded machine.
-const browserPatience = 8 * time.Second
+const browserPatience = 30 * time.Second
 
 // view is how a page is looked at.
 type view struct {

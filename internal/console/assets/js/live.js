@@ -48,7 +48,7 @@ export function live({ api, arn, cast, room, signal }) {
   search.addEventListener('input', filter);
   asViewer.addEventListener('change', filter);
   const pause = button(words.pause, () => messages.pause(!messages.paused), { 'aria-pressed': 'false' });
-  const dropped = h('p', { class: 'faint dropped', hidden: true });
+  const dropped = h('span', { hidden: true });
   let telling = 0;
   messages.addEventListener('change', () => {
     telling ||= setTimeout(() => {
@@ -64,7 +64,7 @@ export function live({ api, arn, cast, room, signal }) {
     h('section', { class: 'stream', 'aria-label': words.messages },
       h('div', { class: 'bar' }, state, again, h('span', { class: 'gap' }), search,
         h('label', { class: 'check', title: words.asViewerHint }, asViewer, words.asViewer), pause),
-      dropped, messages.list.element, h('p', { class: 'faint keys' }, words.listKeys), news.element),
+      messages.list.element, h('div', { class: 'faint foot' }, h('span', { class: 'keys' }, words.listKeys), dropped), news.element),
     form.element);
   return { element, form };
 }

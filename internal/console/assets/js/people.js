@@ -19,7 +19,7 @@ export class People {
     this.search = h('input', { type: 'search', placeholder: words.filterPeople, 'aria-label': words.filterPeople, autocomplete: 'off' });
     this.search.addEventListener('input', () => { this.#wanted = this.search.value.trim().toLowerCase(); this.#choose(); });
     this.body = h('tbody');
-    this.table = h('table', { class: 'people', hidden: true }, h('caption', { class: 'offscreen' }, words.tabs.people),
+    this.table = h('table', { class: 'stack people', hidden: true }, h('caption', { class: 'offscreen' }, words.tabs.people),
       h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, words.userId), h('th', { scope: 'col', class: 'number' }, words.userConnections), h('th', { scope: 'col' }, h('span', { class: 'offscreen' }, words.actions)))),
       this.body);
     this.empty = h('div', {}, h('p', { class: 'empty' }, text.ui.loading));
@@ -65,7 +65,7 @@ export class People {
   }
 
   #row(userId) {
-    const count = h('td', { class: 'number' });
+    const count = h('td', { class: 'number', 'data-label': words.userConnections });
     const element = h('tr', {}, h('td', {}, user(userId)), count,
       h('td', {}, h('div', { class: 'actions' },
         button(words.sendAsShort, () => this.act.as(userId), { kind: 'quiet', 'aria-label': words.sendAs(userId) }),

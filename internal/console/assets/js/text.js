@@ -211,7 +211,7 @@ export const text = {
     eventLead: 'Every client in the room gets it.',
     eventName: 'Name of the event',
     eventSent: 'The event is sent.',
-    mint: 'Mint a token',
+    mint: 'Mint token',
     mintTitle: 'Mint a chat token',
     mintLead: 'It opens one connection to this room.',
     minted: 'The token',

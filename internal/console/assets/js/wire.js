@@ -41,11 +41,11 @@ export class Wire {
     this.directions.append(...Object.entries(words.directions).map(([value, label]) => h('option', { value }, label)));
     this.types = filter('type', words.anyType);
     this.pauseButton = button(words.pause, () => this.#pause(), { 'aria-pressed': 'false' });
-    this.note = h('p', { class: 'faint dropped', hidden: true }, words.framesDropped(keptFrames));
+    this.note = h('span', { hidden: true }, words.framesDropped(keptFrames));
     this.element = h('div', {},
       h('div', { class: 'bar' }, this.users, this.directions, this.types, h('span', { class: 'gap' }), this.pauseButton,
         button(words.clear, () => this.#clear()), button(words.copyAll, () => copy(JSON.stringify(this.list.items.map(asJSON), null, 2)))),
-      this.note, this.list.element, h('p', { class: 'faint keys' }, words.wireKeys));
+      this.list.element, h('div', { class: 'faint foot' }, h('span', { class: 'keys' }, words.wireKeys), this.note));
     cast.addEventListener('frame', ({ detail }) => this.#add({
       user: detail.member.userId, direction: detail.out ? 'out' : 'in', type: detail.frame.Type ?? detail.frame.Action ?? '', raw: detail.raw, frame: detail.frame, time: detail.time,
     }));

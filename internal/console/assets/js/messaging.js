@@ -43,9 +43,10 @@ export class Connection extends EventTarget {
     if (this.ended) return undefined;
     this.socket = new WebSocket(this.url, token);
     this.socket.onopen = () => {
+      if (this.ended) return this.socket.close(1000);
       this.failures = 0;
       this.#emit('socket', { open: true });
-      this.#become('open');
+      return this.#become('open');
     };
     this.socket.onmessage = ({ data }) => this.#took(data);
     this.socket.onclose = ({ code, reason, wasClean }) => {
@@ -94,7 +95,8 @@ export class Connection extends EventTarget {
   close() {
     this.ended = true;
     clearTimeout(this.timer);
-    if (this.socket?.readyState <= WebSocket.OPEN) this.socket.close(1000);
+    // One that is still on its way is closed when it has come: browsers warn of it else.
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.close(1000);
     this.#become('closed');
   }
 

@@ -79,6 +79,7 @@ func TestBrowserDemo(t *testing.T) {
 		p.says(jonas, "Said what?")
 		p.click(host + " button >> Delete “I should not")
 		p.waitGone(".text >> I should not")
+		p.wait(`document.activeElement === document.querySelector(` + quote(host+" .messages") + `)`)
 		if got, want := len(p.texts(".text >> Said what?")), 3; got != want {
 			t.Errorf("got the other message in %d panes, want %d", got, want)
 		}
@@ -127,6 +128,37 @@ func TestBrowserDemo(t *testing.T) {
 			t.Errorf("got %q in the field after the line was back, want what was there", kept)
 		}
 		p.says(mia, "Back again")
+	})
+
+	t.Run("a session runs out", func(t *testing.T) {
+		t.Parallel()
+		p := demo(t, parlortest.Start(t), view{})
+		// The sockets of the next connections are kept, so that one can be told what a
+		// server tells it after an hour.
+		p.eval(`window.sockets = []; window.WebSocket = class extends WebSocket {
+			constructor(...all) { super(...all); window.sockets.push(this); }
+		}`, nil)
+		p.click(mia + " .cut")
+		p.wait(`window.sockets[0]?.readyState === WebSocket.OPEN`)
+		p.seated(mia)
+		p.eval(`window.sockets[0].onmessage({ data: '{"Type":"ERROR","Id":"0123456789ab","RequestId":"","ErrorCode":401,"ErrorMessage":"Session expired"}' })`, nil)
+		p.wait(`window.sockets[1]?.readyState === WebSocket.OPEN && window.sockets[0].readyState > WebSocket.OPEN`)
+		p.seated(mia)
+		p.says(mia, "Another hour, please")
+	})
+
+	t.Run("too many messages", func(t *testing.T) {
+		t.Parallel()
+		p := demo(t, parlortest.Start(t), view{})
+		p.eval(`for (let i = 0; i < 30; i++) {
+			document.querySelector(`+quote(mia+" input")+`).value = 'Message ' + i;
+			document.querySelector(`+quote(mia+" form")+`).requestSubmit();
+		}`, nil)
+		p.wait(`/rate|limit|many/i.test(document.querySelector(` + quote(mia+" .error") + `).textContent)`)
+		p.screenshot("error")
+		p.wait(`new Promise((f) => setTimeout(f, 1100, true))`)
+		p.says(mia, "Slower now")
+		p.waitGone(mia + " .error")
 	})
 
 	t.Run("more viewers talk by themselves", func(t *testing.T) {
@@ -190,6 +222,24 @@ func TestBrowserDemo(t *testing.T) {
 		p.screenshot("host")
 		p.accessible()
 		p.unclipped()
+	})
+
+	t.Run("in a small window", func(t *testing.T) {
+		t.Parallel()
+		for _, v := range []view{{width: 320, height: 568}, {width: 667, height: 375}, {width: 820, height: 400}, {width: 1000, height: 700}} {
+			p := demo(t, parlortest.Start(t), v)
+			p.fill(mia+" input", "Hello")
+			p.press("Enter")
+			p.waitText(mia+" .text", "Hello")
+			var tall int
+			p.eval(`document.querySelector(`+quote(mia+" .messages")+`).clientHeight`, &tall)
+			if tall < 100 {
+				t.Errorf("%d by %d: got %d pixels for the messages", v.width, v.height, tall)
+			}
+			p.unclipped()
+			p.screenshot(fmt.Sprintf("%dx%d", v.width, v.height))
+			p.done()
+		}
 	})
 
 	t.Run("standing still", func(t *testing.T) {

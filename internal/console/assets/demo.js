@@ -143,6 +143,7 @@ function add(pane, item) {
 
 function vanish(pane, id) {
   const item = $(`[data-id="${CSS.escape(id)}"]`, pane);
+  if (item?.contains(document.activeElement)) item.parentElement.focus(); // the host's button goes as well
   item?.classList.add('vanishing');
   setTimeout(() => item?.remove(), 400); // when its transition is over
 }

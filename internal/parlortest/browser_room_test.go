@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ivschat/types"
 	cdpbrowser "github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/target"
+	"github.com/chromedp/chromedp"
 
 	"parlor/internal/config"
 	"parlor/internal/parlortest"
@@ -233,7 +234,7 @@ func TestConsoleRoom(t *testing.T) {
 		return strings.HasPrefix(copied, "aws ivschat get-room --identifier "+r.arn)
 	})
 	// The address says which tab it is.
-	r.eval(`location.reload()`, nil)
+	r.do("reload", chromedp.Reload())
 	r.waitText("[role=tab][aria-selected=true]", "Settings")
 }
 

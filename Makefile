@@ -41,6 +41,7 @@ test: deps ## run all tests; first install what they need, on Debian as root
 deps:
 	@wanted() { \
 	  command -v gcc >/dev/null || echo gcc libc6-dev; \
+	  command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || echo chromium; \
 	  command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || echo haproxy; \
 	  command -v sqlite3 >/dev/null || echo sqlite3; \
 	  command -v systemd-analyze >/dev/null || echo systemd; \

@@ -38,6 +38,8 @@ type Config struct {
 	DefaultAccount string
 	// Regions are those that are served; none is any.
 	Regions []string
+	// Node describes the server to a caller of the scope.
+	Node func(context.Context, chat.Scope, NodeQuestion) (Node, error)
 	// Tracer keeps the times of requests; nil keeps none.
 	Tracer chat.Tracer
 }
@@ -50,6 +52,7 @@ type Handler struct {
 	credentials    func(accessKey string) (Principal, bool)
 	defaultAccount string
 	regions        []string
+	node           func(context.Context, chat.Scope, NodeQuestion) (Node, error)
 	tracer         chat.Tracer
 	verifier       sigv4.Verifier
 	requests       *prometheus.CounterVec
@@ -65,6 +68,7 @@ func New(c Config) *Handler {
 		credentials:    c.Credentials,
 		defaultAccount: c.DefaultAccount,
 		regions:        c.Regions,
+		node:           c.Node,
 		tracer:         c.Tracer,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parlor_api_requests_total",
@@ -176,7 +180,7 @@ func (h *Handler) answer(x *exchange, w http.ResponseWriter, r *http.Request) (a
 		return nil, &apiError{Status: http.StatusUnsupportedMediaType, Name: "UnsupportedMediaTypeException", Message: mediaTypeText}
 	}
 	c := &call{
-		Service: h.service, caller: who, operation: operation.name,
+		Service: h.service, node: h.node, caller: who, action: operation.action,
 		address: addressOf(r.RemoteAddr), secure: r.TLS != nil, userAgent: r.UserAgent(),
 	}
 	out, err := x.run(r.Context(), operation, c, source{body: body, label: label, query: r.URL.RawQuery})

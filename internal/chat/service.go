@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Service is the use cases of Parlor: the 17 operations of the control plane, and
+// Service is the use cases of Parlor: the operations of the control plane, and
 // what a messaging connection asks for. Its methods are safe for concurrent use. The
 // errors they return are *[Error] where a client may know, else anything.
 type Service struct {

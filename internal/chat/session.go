@@ -38,6 +38,21 @@ func (s *Service) OpenToken(ctx context.Context, token string) (Claims, error) {
 	return s.sealer.Open(ctx, token)
 }
 
+// DescribeToken returns what a token grants, expired or not, and whether it opened its
+// connection; an hour after it expired that may be forgotten, and nothing is spent then. A
+// token that was not made here, or whose key is not kept any more, is BadRequest.
+func (s *Service) DescribeToken(ctx context.Context, token string) (claims Claims, spent bool, err error) {
+	claims, err = s.sealer.Read(ctx, token)
+	if err == errToken {
+		return Claims{}, false, NewInvalid("token", "the value must be a chat token that was made here, not long ago")
+	}
+	if err != nil {
+		return Claims{}, false, err
+	}
+	spent, err = s.store.TokenSpent(ctx, claims.ID)
+	return claims, spent, err
+}
+
 // Admit turns claims into a session: the room must exist, and the token is spent,
 // durably and once: by is a number of the handshake's own, which may call it again. It is
 // called when this node's subscription to the room is live.

@@ -66,20 +66,24 @@ type Server struct {
 	logger      *slog.Logger
 	drainWindow time.Duration
 
-	listener net.Listener
-	keys     *credentials.File     // nil: any are accepted
-	renew    func(context.Context) // keeps the TLS certificate up to date; may be nil
-	store    *store.Store
-	broker   broker.Running
-	node     string // names this process among the nodes
-	shared   bool   // the store may have other nodes
-	alone    bool   // there is no broker for them
-	recorder *chatlog.Recorder
-	tracer   *tracing.Tracer       // nil: no times are kept
-	metrics  *cloudwatch.Publisher // nil: metrics are not published
-	service  *chat.Service
-	gateway  *gateway.Gateway
-	http     *http.Server
+	listener  net.Listener
+	keys      *credentials.File     // nil: any are accepted
+	renew     func(context.Context) // keeps the TLS certificate up to date; may be nil
+	store     *store.Store
+	broker    broker.Running
+	node      string                          // names this process among the nodes
+	shared    bool                            // the store may have other nodes
+	alone     bool                            // there is no broker for them
+	others    atomic.Pointer[[]chat.NodeBeat] // as they were heard of last; nil before
+	mode      config.Mode
+	started   time.Time
+	metrics   *prometheus.Registry
+	recorder  *chatlog.Recorder
+	tracer    *tracing.Tracer       // nil: no times are kept
+	publisher *cloudwatch.Publisher // nil: metrics are not published
+	service   *chat.Service
+	gateway   *gateway.Gateway
+	http      *http.Server
 
 	debugListener net.Listener // nil: profiles are not served
 	debug         *http.Server
@@ -94,7 +98,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	if c.Data == "" {
 		return nil, errors.New("no data directory is named")
 	}
-	s := &Server{logger: logger, drainWindow: c.DrainWindow, shared: c.DatabaseURL != "", alone: c.RedisURL == ""}
+	s := &Server{logger: logger, drainWindow: c.DrainWindow, shared: c.DatabaseURL != "", alone: c.RedisURL == "", mode: c.Mode, started: time.Now()}
 	quotas, err := c.LoadQuotas()
 	if err != nil {
 		return nil, err
@@ -124,6 +128,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	}
 	registry := prometheus.NewRegistry()
 	registerProcess(registry)
+	s.metrics = registry
 	reviewer, err := newReviewer(c, logger, registry)
 	if err != nil {
 		s.closeListeners()
@@ -145,7 +150,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		return nil, err
 	}
 	if c.CloudWatchMetrics != "" {
-		s.metrics = cloudwatch.New(cloudwatch.Config{Namespace: c.CloudWatchMetrics, Figures: registry, Metrics: registry, Logger: logger})
+		s.publisher = cloudwatch.New(cloudwatch.Config{Namespace: c.CloudWatchMetrics, Figures: registry, Metrics: registry, Logger: logger})
 	}
 	var tracer chat.Tracer
 	if s.tracer != nil {
@@ -180,9 +185,14 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		Credentials:    principals,
 		DefaultAccount: c.Account,
 		Regions:        c.Regions,
+		Node:           s.describe,
 		Tracer:         tracer,
 	})
-	handler := s.route(api, registry)
+	var pages http.Handler
+	if c.Console {
+		pages = newConsole(c)
+	}
+	handler := s.route(api, pages)
 	if s.keys == nil && !c.Open {
 		handler = onlyThisMachine(handler)
 	}
@@ -309,8 +319,8 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.tracer != nil {
 		tellers.Go(func() { s.tracer.Run(telling) })
 	}
-	if s.metrics != nil {
-		tellers.Go(func() { s.metrics.Run(telling) })
+	if s.publisher != nil {
+		tellers.Go(func() { s.publisher.Run(telling) })
 	}
 	children.Go(func() { s.prune(running) })
 	children.Go(func() { s.hearControl(running) })

@@ -3,39 +3,15 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
-)
 
-// terminal opens a terminal of no screen: what is written to tty can be read from
-// screen.
-func terminal(t *testing.T) (screen, tty *os.File) {
-	t.Helper()
-	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { screen.Close() })
-	ioctl := func(request uintptr, n *int32) {
-		if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, screen.Fd(), request, uintptr(unsafe.Pointer(n))); errno != 0 {
-			t.Fatal(errno)
-		}
-	}
-	var unlocked, number int32
-	ioctl(syscall.TIOCSPTLCK, &unlocked)
-	ioctl(syscall.TIOCGPTN, &number)
-	tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return screen, tty
-}
+	"github.com/creack/pty"
+)
 
 // logOf is what a server says on standard error that runs until it is stopped, without
 // the banner. onTerminal has it be said on a terminal.
@@ -48,8 +24,11 @@ func logOf(t *testing.T, onTerminal bool, args ...string) (lines []string) {
 	command := exec.Command(path, append([]string{"dev", "--listen", "127.0.0.1:0", "--data", t.TempDir()}, args...)...)
 	var read, write *os.File
 	if onTerminal {
-		read, write = terminal(t)
-	} else if read, write, err = os.Pipe(); err != nil {
+		read, write, err = pty.Open()
+	} else {
+		read, write, err = os.Pipe()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	defer read.Close()

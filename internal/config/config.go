@@ -44,7 +44,7 @@ type Config struct {
 
 	Listen       string   `name:"listen" env:"PARLOR_LISTEN" default:"127.0.0.1:4870" placeholder:"HOST:PORT" help:"Where the API, messaging, health and metrics are served, on one port. Port 0 picks a free one."`
 	Open         bool     `name:"open" env:"PARLOR_OPEN" default:"false" only:"dev" help:"Allow --listen beyond loopback and answer to any host name. Without --credentials, everybody who can reach the port may then do everything."`
-	Credentials  string   `name:"credentials" env:"PARLOR_CREDENTIALS" default:"" placeholder:"FILE" help:"File of the access keys that are let in; parlor key new makes it, and it is reloaded when it changes. parlor serve needs one; parlor dev without it accepts any key."`
+	Credentials  string   `name:"credentials" env:"PARLOR_CREDENTIALS" default:"" placeholder:"FILE" help:"File of the access keys that are let in; parlor key create makes it, and it is reloaded when it changes. parlor serve needs one; parlor dev without it accepts any key."`
 	Account      string   `name:"account" env:"PARLOR_ACCOUNT" default:"000000000000" placeholder:"ID" help:"The account of access keys that do not name theirs; where any key is accepted, one of 12 digits is its own account."`
 	Regions      []string `name:"regions" env:"PARLOR_REGIONS" default:"" placeholder:"REGION,..." help:"The regions that are served; requests signed for another are refused. Default: any."`
 	TLSCert      string   `name:"tls-cert" env:"PARLOR_TLS_CERT" default:"" placeholder:"FILE" help:"Certificate chain (PEM) to serve HTTPS and WSS with; reloaded when it changes. Needs --tls-key."`

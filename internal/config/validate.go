@@ -184,14 +184,14 @@ func (c *Config) validateReview(fault func(setting, format string, args ...any))
 func (c *Config) validateAccess(fault func(setting, format string, args ...any)) {
 	if c.Credentials == "" {
 		if c.Mode == Serve {
-			fault("credentials", "parlor serve lets nobody in without access keys: run parlor key new --credentials FILE, which makes a file with one, and give that FILE by --credentials")
+			fault("credentials", "parlor serve lets nobody in without access keys: run parlor key create --credentials FILE, which makes a file with one, and give that FILE by --credentials")
 		}
 		return
 	}
 	err := readable(c.Credentials)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		fault("credentials", "%s does not exist: parlor key new --credentials %s makes it, with an access key", c.Credentials, c.Credentials)
+		fault("credentials", "%s does not exist: parlor key create --credentials %s makes it, with an access key", c.Credentials, c.Credentials)
 	case err != nil:
 		fault("credentials", "%v", err)
 	}

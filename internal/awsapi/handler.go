@@ -38,6 +38,9 @@ type Config struct {
 	DefaultAccount string
 	// Regions are those that are served; none is any.
 	Regions []string
+	// Notice, unless nil, is told of every operation that changes something and whose
+	// caller is known, before it is answered.
+	Notice func(chat.Notice)
 	// Node describes the server to a caller of the scope.
 	Node func(context.Context, chat.Scope, NodeQuestion) (Node, error)
 	// Tracer keeps the times of requests; nil keeps none.
@@ -52,6 +55,7 @@ type Handler struct {
 	credentials    func(accessKey string) (Principal, bool)
 	defaultAccount string
 	regions        []string
+	notice         func(chat.Notice)
 	node           func(context.Context, chat.Scope, NodeQuestion) (Node, error)
 	tracer         chat.Tracer
 	verifier       sigv4.Verifier
@@ -68,6 +72,7 @@ func New(c Config) *Handler {
 		credentials:    c.Credentials,
 		defaultAccount: c.DefaultAccount,
 		regions:        c.Regions,
+		notice:         c.Notice,
 		node:           c.Node,
 		tracer:         c.Tracer,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -95,6 +100,7 @@ type exchange struct {
 	operation string
 	begun     time.Time
 	caller    caller
+	call      *call     // nil: it did not come to be served
 	span      chat.Span // nil: its times are not kept, or not yet
 	status    int
 	body      []byte // nil: none
@@ -107,6 +113,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := newRequestID()
 	x := exchange{operation: operationUnknown, begun: time.Now()}
 	h.serve(&x, w, r)
+	if h.notice != nil && x.call != nil && !reads(x.operation) {
+		h.notice(x.note(id, x.begun))
+	}
 
 	header := w.Header()
 	header.Set("x-amzn-RequestId", id)
@@ -183,12 +192,27 @@ func (h *Handler) answer(x *exchange, w http.ResponseWriter, r *http.Request) (a
 		Service: h.service, node: h.node, caller: who, action: operation.action,
 		address: addressOf(r.RemoteAddr), secure: r.TLS != nil, userAgent: r.UserAgent(),
 	}
+	x.call = c
 	out, err := x.run(r.Context(), operation, c, source{body: body, label: label, query: r.URL.RawQuery})
 	x.status = operation.success
 	if operation.success == http.StatusNoContent {
 		out = nil
 	}
 	return out, err
+}
+
+// note says who did what.
+func (x *exchange) note(requestID string, at time.Time) chat.Notice {
+	n := x.call.noted
+	n.ID, n.Time, n.RequestID = chat.NewID(), at, requestID
+	n.Action, n.Refused = x.operation, x.errorName
+	n.By.Principal, n.Scope, n.From = x.caller.arn(), x.caller.Scope, x.call.address
+	return n
+}
+
+// reads reports whether an operation changes nothing.
+func reads(operation string) bool {
+	return strings.HasPrefix(operation, "Get") || strings.HasPrefix(operation, "List") || strings.HasPrefix(operation, "Describe")
 }
 
 // run serves the operation; a panic in it becomes an error.

@@ -19,6 +19,7 @@ type Service struct {
 	limits        *limits
 	reviewer      Reviewer
 	recorder      Recorder
+	notice        func(Notice)
 	tracer        Tracer
 	traced        traced
 }
@@ -40,6 +41,8 @@ type ServiceConfig struct {
 	TokenLifetime time.Duration
 	// Quotas hold for every account and region by itself.
 	Quotas Quotas
+	// Notice, unless nil, is told of what moderators in rooms do.
+	Notice func(Notice)
 }
 
 func NewService(c ServiceConfig) *Service {
@@ -53,6 +56,7 @@ func NewService(c ServiceConfig) *Service {
 		limits:        newLimits(c.Quotas, c.Broker),
 		reviewer:      c.Reviewer,
 		recorder:      c.Recorder,
+		notice:        c.Notice,
 		tracer:        c.Tracer,
 	}
 }

@@ -139,6 +139,9 @@ func (c *Config) validateNodes(fault func(setting, format string, args ...any)) 
 	}
 }
 
+// eventGroups are what --webhook-events may name.
+var eventGroups = []string{"room", "session", "moderation"}
+
 // validateReview checks the webhooks.
 func (c *Config) validateReview(fault func(setting, format string, args ...any)) {
 	seen := map[string]bool{}
@@ -156,6 +159,22 @@ func (c *Config) validateReview(fault func(setting, format string, args ...any))
 			fault("review-webhook", "%s is given twice", arn)
 		}
 		seen[arn] = true
+	}
+	for i, text := range c.EventWebhooks {
+		u, err := url.Parse(text)
+		switch {
+		case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
+			fault("webhook", "%s is not the URL of an HTTP endpoint", WithoutPassword(text))
+		case u.User != nil:
+			fault("webhook", "%s has a user or password in it; requests are signed instead", u.Redacted())
+		case slices.Contains(c.EventWebhooks[:i], text):
+			fault("webhook", "%s is given twice", WithoutPassword(text))
+		}
+	}
+	for _, group := range c.WebhookEvents {
+		if !slices.Contains(eventGroups, group) {
+			fault("webhook-events", "%q is none of %s", group, strings.Join(eventGroups, ", "))
+		}
 	}
 	if c.WebhookSecret != "" {
 		if err := readable(c.WebhookSecret); err != nil {

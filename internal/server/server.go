@@ -41,6 +41,7 @@ import (
 	"parlor/internal/config"
 	"parlor/internal/credentials"
 	"parlor/internal/gateway"
+	"parlor/internal/notices"
 	"parlor/internal/store"
 	"parlor/internal/tracing"
 )
@@ -81,6 +82,7 @@ type Server struct {
 	recorder  *chatlog.Recorder
 	tracer    *tracing.Tracer       // nil: no times are kept
 	publisher *cloudwatch.Publisher // nil: metrics are not published
+	notices   *notices.Notices
 	service   *chat.Service
 	gateway   *gateway.Gateway
 	http      *http.Server
@@ -159,12 +161,24 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	if err = s.company(context.Background()); err == nil {
 		s.broker, err = s.newBroker(c, registry)
 	}
+	if err == nil {
+		s.notices, err = newNotices(c, s.node, logger, registry)
+	}
 	if err != nil {
 		s.closeListeners()
 		s.store.Close()
 		return nil, err
 	}
-	s.service = chat.NewService(chat.ServiceConfig{Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, Tracer: tracer, TokenLifetime: c.TokenLifetime, Quotas: quotas})
+	var notice, ofSessions func(chat.Notice) // nil: nobody wants to know
+	if s.notices.Any() {
+		notice = s.notices.Notice
+	}
+	if s.notices.Sessions() {
+		ofSessions = s.notices.Notice
+	}
+	s.service = chat.NewService(chat.ServiceConfig{
+		Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, Tracer: tracer, TokenLifetime: c.TokenLifetime, Quotas: quotas, Notice: notice,
+	})
 	s.gateway = gateway.New(gateway.Config{
 		Service:      s.service,
 		Broker:       s.broker,
@@ -177,6 +191,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		ConnectionsPerAddress: c.ConnectionsPerAddress,
 		HandshakesPerAddress:  c.HandshakesPerAddress,
 		IOUring:               c.IOUring,
+		Notice:                ofSessions,
 	})
 	api := awsapi.New(awsapi.Config{
 		Service:        s.service,
@@ -186,6 +201,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		DefaultAccount: c.Account,
 		Regions:        c.Regions,
 		Node:           s.describe,
+		Notice:         notice,
 		Tracer:         tracer,
 	})
 	var pages http.Handler
@@ -275,7 +291,7 @@ func (s *Server) Run(ctx context.Context) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var children sync.WaitGroup
-	failed := make(chan error, 6)
+	failed := make(chan error, 7)
 	// The recorder goes on until nobody publishes any more.
 	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRecording()
@@ -310,6 +326,15 @@ func (s *Server) Run(ctx context.Context) error {
 	link.Go(func() {
 		if err := s.broker.Run(connected); err != nil {
 			failed <- fmt.Errorf("run the broker: %w", err)
+		}
+	})
+	// Nor do the notices, before the last session has ended.
+	noticing, stopNoticing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopNoticing()
+	var noted sync.WaitGroup
+	noted.Go(func() {
+		if err := s.notices.Run(noticing); err != nil {
+			failed <- fmt.Errorf("keep notices: %w", err)
 		}
 	})
 	// What the others did last is told too.
@@ -350,7 +375,9 @@ func (s *Server) Run(ctx context.Context) error {
 	s.debug.Close() // its error is the listener's; a profile of the drain is cut short
 	stop()
 	children.Wait()
+	stopNoticing()
 	stopRecording()
+	noted.Wait()
 	recorder.Wait()
 	s.giveUpShares(connected)
 	disconnect()

@@ -20,10 +20,12 @@ type Service struct {
 	reviewer      Reviewer
 	recorder      Recorder
 	notice        func(Notice)
+	tracer        Tracer
+	traced        traced
 }
 
 // ServiceConfig is what a Service works with. All members are required but Reviewer,
-// Recorder and Quotas.
+// Recorder, Tracer and Quotas.
 type ServiceConfig struct {
 	Store  Store
 	Broker Broker
@@ -32,6 +34,8 @@ type ServiceConfig struct {
 	Reviewer Reviewer
 	// Recorder keeps what is shown in rooms that log. Without one nothing is kept.
 	Recorder Recorder
+	// Tracer keeps the times of what is done. Without one none are kept.
+	Tracer Tracer
 	// TokenLifetime is how long a token may open a connection, never longer than the
 	// session it grants.
 	TokenLifetime time.Duration
@@ -53,6 +57,7 @@ func NewService(c ServiceConfig) *Service {
 		reviewer:      c.Reviewer,
 		recorder:      c.Recorder,
 		notice:        c.Notice,
+		tracer:        c.Tracer,
 	}
 }
 

@@ -48,6 +48,8 @@ const (
 	minChatlogInterval = 100 * time.Millisecond
 	maxChatlogInterval = time.Hour
 	minSpoolLimit      = 32 // megabytes: some segments
+
+	maxNamespace = 255 // of CloudWatch
 )
 
 // Validate returns nil, or [Faults] naming everything that is wrong.
@@ -110,6 +112,7 @@ func (c *Config) Validate() error {
 	if c.ChatlogSpoolLimit < minSpoolLimit {
 		fault("chatlog-spool-limit", "%d is less than %d megabytes", c.ChatlogSpoolLimit, minSpoolLimit)
 	}
+	c.validateObservability(fault)
 	oneOf("log-level", c.LogLevel, "debug", "info", "warn", "error")
 	oneOf("log-format", c.LogFormat, "auto", "text", "json")
 	if len(faults) > 0 {
@@ -180,18 +183,33 @@ func (c *Config) validateReview(fault func(setting, format string, args ...any))
 	}
 }
 
+// validateObservability checks where what the process says of itself goes.
+func (c *Config) validateObservability(fault func(setting, format string, args ...any)) {
+	if n := c.CloudWatchMetrics; len(n) > maxNamespace || strings.HasPrefix(n, ":") || strings.ContainsFunc(n, func(r rune) bool { return r < ' ' || r > '~' }) || strings.TrimSpace(n) != n {
+		fault("cloudwatch-metrics", "%.300q is not a namespace such as IVSChat", n)
+	}
+	if c.DebugListen != "" {
+		host, port, err := net.SplitHostPort(c.DebugListen)
+		if number, portErr := strconv.Atoi(port); err != nil || portErr != nil || number < 0 || number > 65535 {
+			fault("debug-listen", "%q is not HOST:PORT, such as 127.0.0.1:6060", c.DebugListen)
+		} else if !LoopbackName(host) {
+			fault("debug-listen", "%s can be reached from other machines, which profiles are not for: say 127.0.0.1:%s", c.DebugListen, port)
+		}
+	}
+}
+
 // validateAccess checks who is let in.
 func (c *Config) validateAccess(fault func(setting, format string, args ...any)) {
 	if c.Credentials == "" {
 		if c.Mode == Serve {
-			fault("credentials", "parlor serve lets nobody in without access keys: run parlor key new --credentials FILE, which makes a file with one, and give that FILE by --credentials")
+			fault("credentials", "parlor serve lets nobody in without access keys: run parlor key create --credentials FILE, which makes a file with one, and give that FILE by --credentials")
 		}
 		return
 	}
 	err := readable(c.Credentials)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		fault("credentials", "%s does not exist: parlor key new --credentials %s makes it, with an access key", c.Credentials, c.Credentials)
+		fault("credentials", "%s does not exist: parlor key create --credentials %s makes it, with an access key", c.Credentials, c.Credentials)
 	case err != nil:
 		fault("credentials", "%v", err)
 	}

@@ -73,13 +73,19 @@ type metric struct {
 func everything(t *testing.T) []func(*config.Config) {
 	encryption, _, _, _ := newAuthority(t).files("127.0.0.1")
 	database, redis := pgtest.Start(t).CreateDatabase(t), redistest.Start(t).URL()
+	for name, value := range map[string]string{"AWS_ENDPOINT_URL_CLOUDWATCH": "http://127.0.0.1:9", "AWS_REGION": "us-west-2", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"} {
+		t.Setenv(name, value) // nothing is published to anybody
+	}
 	return []func(*config.Config){
 		func(c *config.Config) {
 			encryption(c)
 			c.AuditLog = filepath.Join(t.TempDir(), "audit.log")
 			c.EventWebhooks = []string{"http://127.0.0.1:9/"}
 		},
-		func(c *config.Config) { c.DatabaseURL, c.RedisURL = database, redis },
+		func(c *config.Config) {
+			c.DatabaseURL, c.RedisURL = database, redis
+			c.CloudWatchMetrics, c.Tracing.Log = "IVSChat", true
+		},
 	}
 }
 

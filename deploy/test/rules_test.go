@@ -163,6 +163,8 @@ func TestAlerts(t *testing.T) {
 		{"ParlorWebhookEventsLost", both("parlor_webhook_events_lost_total", "", "0x240", "0x40 1x200"), both("parlor_webhook_events_lost_total", "", "0x240", "1x240"), 12 * time.Minute},
 		{"ParlorWebhookFails", both("parlor_webhook_requests_total", `code="0"`, "0x240", "0 1 2 3x18 4x20 5x20 6x20 7x20 8x20 9x20 10x20 11x20 12x20 13x20") + both("parlor_webhook_queue_bytes", "", "0x240", "500+10x240"),
 			both("parlor_webhook_requests_total", `code="500"`, "0x240", "0+1x240") + both("parlor_webhook_requests_total", `code="200"`, "0x240", "0+9x240") + both("parlor_webhook_queue_bytes", "", "0x240", "0 500 0x20 800 0x200"), 25 * time.Minute},
+		{"ParlorTracesLost", both("parlor_trace_spans_total", `outcome="failed"`, "0x300", "0+5x300"), both("parlor_trace_spans_total", `outcome="delivered"`, "0+50x300", "0+50x300") + both("parlor_trace_spans_total", `outcome="overflow"`, "7x300", "0x20 90x280"), 25 * time.Minute},
+		{"ParlorCloudWatchFails", both("parlor_cloudwatch_points_total", `outcome="failed"`, "0x300", "0x20 8x4 16x4 24x4 32x4 40x4 48x4 56x4 64x4 72x4 80x4 88x4 96x4 104x4 112x4 120x4 128x4 136x4 144x4 152x4 160x4 168x4 176x4"), both("parlor_cloudwatch_points_total", `outcome="put"`, "0+8x300", "0+8x300") + both("parlor_cloudwatch_points_total", `outcome="failed"`, "7x300", "0x20 90x280"), 25 * time.Minute},
 	} {
 		t.Run(c.alert, func(t *testing.T) {
 			alerts, _ := rules(t)

@@ -42,8 +42,8 @@ var ofAmazon = map[string]string{
 	"parlor_deliveries_total":                        "MessagingDeliveries; Deliveries by Action",
 	"parlor_review_invocation_errors_total":          "InvocationErrors",
 	"parlor_review_response_validation_errors_total": "ResponseValidationErrors",
-	"parlor_log_destination_access_denied_total":     "LogDestinationAccessDeniedError",
-	"parlor_log_destination_not_found_total":         "LogDestinationResourceNotFoundErrors",
+	"parlor_log_destination_access_denied_total":     "LogDestinationAccessDeniedError; LogDestinationErrors",
+	"parlor_log_destination_not_found_total":         "LogDestinationResourceNotFoundErrors; LogDestinationErrors",
 	"parlor_log_destination_errors_total":            "LogDestinationErrors",
 }
 
@@ -59,7 +59,7 @@ var sections = []struct {
 	{"Chat logs", "What comes to destinations, and what waits for them ([logging.md](logging.md)). A configuration is here once it had something to record.", []string{"parlor_log_"}},
 	{"Broker", "The link to Redis. A node without `--redis-url` has none of these.", []string{"parlor_broker_"}},
 	{"Audit log and webhooks", "What others are told ([notices.md](notices.md)).", []string{"parlor_audit_", "parlor_webhook_"}},
-	{"Traces and CloudWatch", "A node that is not told to send them does not have these.", []string{"parlor_trace_", "parlor_cloudwatch_"}},
+	{"Traces and CloudWatch", "A node that is not told to send them does not have these ([observability.md](observability.md)).", []string{"parlor_trace_", "parlor_cloudwatch_"}},
 	{"The node", "", []string{"parlor_build_", "parlor_clock_", "parlor_http_", "parlor_ready", "parlor_tls_"}},
 }
 
@@ -185,9 +185,23 @@ func TestMetricsPage(t *testing.T) {
 			t.Errorf("%s: its help is no sentence: %s", name, m.help)
 		}
 	}
-	for name := range ofAmazon {
+	published, err := os.ReadFile("../cloudwatch/figures.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, amazon := range ofAmazon {
 		if _, found := all[name]; !found {
 			t.Errorf("no server has %s", name)
+		}
+		for metric := range strings.SplitSeq(strings.ReplaceAll(amazon, " by Action", ""), "; ") {
+			if !strings.Contains(string(published), `"`+metric+`"`) {
+				t.Errorf("%s is published to CloudWatch under another name than %s", name, metric)
+			}
+		}
+	}
+	for _, found := range regexp.MustCompile(`"(parlor_[a-z_]+)"`).FindAllStringSubmatch(string(published), -1) {
+		if ofAmazon[found[1]] == "" {
+			t.Errorf("%s is published to CloudWatch, and the page does not say so", found[1])
 		}
 	}
 	for _, name := range inSource(t) {

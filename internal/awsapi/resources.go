@@ -25,6 +25,7 @@ func createRoom(ctx context.Context, c *call, in *createRoomInput) (*roomOutput,
 	}
 	spec.Handler = f.handler(in.MessageReviewHandler)
 	f.tags("tags", in.Tags)
+	f.extensions("tags", in.Tags)
 	if lcs := f.loggingConfigurations("loggingConfigurationIdentifiers", in.LoggingConfigurationIdentifiers); lcs != nil {
 		spec.LoggingConfigurations = *lcs
 	}
@@ -208,6 +209,9 @@ func tagResource(ctx context.Context, c *call, in *tagResourceInput) (*emptyOutp
 		f.add("tags", required)
 	}
 	f.tags("tags", in.Tags)
+	if arn.Kind == chat.KindRoom {
+		f.extensions("tags", in.Tags)
+	}
 	if err := f.err(); err != nil {
 		return nil, err
 	}

@@ -113,7 +113,7 @@ func (s *Service) loadRoom(ctx context.Context, arn ARN) (Room, error) {
 
 // extend holds a message to what the room's tags switch on. It returns what gives back
 // the message's turn if it is not shown after all, nil if it took none.
-func (s *Service) extend(ctx context.Context, session *Session, room *Room, m *pendingMessage) (giveBack func(), err error) {
+func (s *Service) extend(ctx context.Context, session *Session, room *Room, id, content string) (giveBack func(), err error) {
 	x := room.Extensions
 	if x == nil || session.Capabilities&MayDeleteMessage != 0 { // a moderator
 		return nil, nil
@@ -125,18 +125,18 @@ func (s *Service) extend(ctx context.Context, session *Session, room *Room, m *p
 	giveBack = func() {
 		for _, what := range claimed {
 			// What is not given back runs out by itself.
-			s.broker.Release(context.WithoutCancel(ctx), room.ARN, what, m.id)
+			s.broker.Release(context.WithoutCancel(ctx), room.ARN, what, id)
 		}
 	}
 	claim := func(what string, window time.Duration) (time.Duration, error) {
-		wait, err := s.broker.Claim(ctx, room.ARN, what, m.id, window)
+		wait, err := s.broker.Claim(ctx, room.ARN, what, id, window)
 		if err == nil && wait == 0 {
 			claimed = append(claimed, what)
 		}
 		return wait, err
 	}
 	if x.DuplicateWindow > 0 {
-		wait, err := claim("same:"+digest(session.UserID, m.content), x.DuplicateWindow)
+		wait, err := claim("same:"+digest(session.UserID, content), x.DuplicateWindow)
 		if err == nil && wait > 0 {
 			err = &Error{Code: NotAcceptable, Message: "You have just said the same."}
 		}

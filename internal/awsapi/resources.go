@@ -25,7 +25,7 @@ func createRoom(ctx context.Context, c *call, in *createRoomInput) (*roomOutput,
 	}
 	spec.Handler = f.handler(in.MessageReviewHandler)
 	f.tags("tags", in.Tags)
-	f.extensions("tags", in.Tags)
+	f.extensions("tags", in.Tags, c.Service)
 	if lcs := f.loggingConfigurations("loggingConfigurationIdentifiers", in.LoggingConfigurationIdentifiers); lcs != nil {
 		spec.LoggingConfigurations = *lcs
 	}
@@ -210,7 +210,7 @@ func tagResource(ctx context.Context, c *call, in *tagResourceInput) (*emptyOutp
 	}
 	f.tags("tags", in.Tags)
 	if arn.Kind == chat.KindRoom {
-		f.extensions("tags", in.Tags)
+		f.extensions("tags", in.Tags, c.Service)
 	}
 	if err := f.err(); err != nil {
 		return nil, err

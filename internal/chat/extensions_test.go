@@ -166,3 +166,46 @@ func TestSlowModeAndReview(t *testing.T) {
 		}
 	})
 }
+
+// obvious is a set of rules: it refuses "bad", masks "rude" and flags "odd".
+type obvious struct{}
+
+func (obvious) Judge(content string) Filtered {
+	out := Filtered{Content: strings.ReplaceAll(content, "rude", "****")}
+	if strings.Contains(content, "bad") {
+		out.Refused = "Not here."
+	}
+	if strings.Contains(content, "odd") {
+		out.Flags = []string{"words", "links"}
+	}
+	return out
+}
+
+func TestFilter(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		w.service = NewService(ServiceConfig{Store: w.store, Broker: w.broker, TokenLifetime: time.Hour, Filters: map[string]Filter{"family": obvious{}}})
+		if err := w.service.CheckTags(map[string]string{"parlor:filter": "familiy"}); err == nil || !strings.Contains(err.Error(), `parlor:filter must be the name of a set of rules of the server's --filters, and "familiy" is none`) {
+			t.Errorf("got %v", err)
+		}
+		tags := map[string]string{"parlor:filter": "family", "parlor:slow-mode": "1s"}
+		if err := w.service.CheckTags(tags); err != nil {
+			t.Fatal(err)
+		}
+		room := w.tagged(t, tags)
+		ann := w.session(t, TokenSpec{Room: room, UserID: "ann", Capabilities: MaySendMessage})
+		mod := w.session(t, TokenSpec{Room: room, UserID: "mod", Capabilities: MaySendMessage | MayDeleteMessage})
+		if code, text := said(t, w, ann, "bad"); code != NotAcceptable || text != "Not here." {
+			t.Errorf("got %s %q", code, text)
+		}
+		w.broker.taken()
+		if code, text := said(t, w, ann, "a rude and odd word"); code != -1 { // what was refused did not use up the turn
+			t.Fatalf("got %s %q", code, text)
+		}
+		if frame := string(w.broker.taken()[0].Frame); !strings.Contains(frame, `"Content":"a **** and odd word"`) || !strings.Contains(frame, `"parlor:flag":"words,links"`) {
+			t.Errorf("got %s", frame)
+		}
+		if code, text := said(t, w, mod, "bad"); code != -1 {
+			t.Errorf("a moderator: got %s %q", code, text)
+		}
+	})
+}

@@ -20,6 +20,7 @@ type Service struct {
 	reviewer      Reviewer
 	recorder      Recorder
 	notice        func(Notice)
+	filters       map[string]Filter
 }
 
 // ServiceConfig is what a Service works with. All members are required but Reviewer,
@@ -37,6 +38,8 @@ type ServiceConfig struct {
 	TokenLifetime time.Duration
 	// Quotas hold for every account and region by itself.
 	Quotas Quotas
+	// Filters are sets of rules that rooms may name.
+	Filters map[string]Filter
 	// Notice, unless nil, is told of what moderators in rooms do.
 	Notice func(Notice)
 }
@@ -53,6 +56,7 @@ func NewService(c ServiceConfig) *Service {
 		reviewer:      c.Reviewer,
 		recorder:      c.Recorder,
 		notice:        c.Notice,
+		filters:       c.Filters,
 	}
 }
 

@@ -199,7 +199,7 @@ func (s *Service) sendMessage(ctx context.Context, session *Session, room *Room,
 		out.Err = errAttributes
 	} else if err := s.limits.publish(ctx, PublishMessage, *session.Room); err != nil {
 		out.Err = err
-	} else if m.giveBack, err = s.extend(ctx, session, room, m.id, m.content); err != nil {
+	} else if m, err = s.extended(ctx, m, room); err != nil {
 		out.Err = err
 	} else if handler := room.Handler; handler != nil && handler.URI != "" || !session.through() {
 		if out.Err = s.refund(*session.Room, s.broker.Admit(ctx, room.ARN, room.MaximumMessageRatePerSecond)); out.Err == nil {

@@ -34,6 +34,7 @@ var ours = []packageRule{
 	{pkg: "internal/redistest"},
 	{pkg: "internal/chatlog", tests: []string{"internal/chatlog/chatlogtest"}},
 	{pkg: "internal/chatlog/chatlogtest", code: []string{"internal/sigv4"}},
+	{pkg: "internal/cloudwatch", tests: []string{"internal/sigv4"}},
 	{pkg: "internal/config"},
 	{pkg: "internal/console"},
 	{pkg: "internal/credentials", code: []string{"internal/iam"}},
@@ -48,14 +49,16 @@ var ours = []packageRule{
 	{pkg: "internal/sigv4"},
 	{pkg: "internal/store", tests: []string{"internal/pgtest", "internal/store/storetest"}},
 	{pkg: "internal/store/storetest"},
-	{pkg: "internal/server", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/config", "internal/console", "internal/credentials", "internal/gateway", "internal/notices", "internal/review", "internal/store"}, tests: []string{"internal/pgtest", "internal/redistest"}},
-	{pkg: "internal/parlortest", code: []string{"internal/config", "internal/server"}, tests: []string{"internal/chatlog/chatlogtest", "internal/pgtest", "internal/redistest"}},
+	{pkg: "internal/tracing", tests: []string{"internal/tracing/tracingtest"}},
+	{pkg: "internal/tracing/tracingtest"},
+	{pkg: "internal/server", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/cloudwatch", "internal/config", "internal/console", "internal/credentials", "internal/gateway", "internal/notices", "internal/review", "internal/store", "internal/tracing"}, tests: []string{"internal/pgtest", "internal/redistest"}},
+	{pkg: "internal/parlortest", code: []string{"internal/config", "internal/server"}, tests: []string{"internal/chatlog/chatlogtest", "internal/pgtest", "internal/redistest", "internal/tracing/tracingtest"}},
 	{pkg: "cmd/parlor", code: []string{"internal/chatlog", "internal/config", "internal/credentials", "internal/load", "internal/messaging", "internal/server", "internal/store"}, tests: []string{"internal/pgtest"}},
 	{pkg: "."},
 }
 
 // testSupport are packages that only tests import.
-var testSupport = []string{"internal/parlortest", "internal/redistest", "internal/broker/brokertest", "internal/chatlog/chatlogtest", "internal/pgtest", "internal/store/storetest"}
+var testSupport = []string{"internal/parlortest", "internal/redistest", "internal/broker/brokertest", "internal/chatlog/chatlogtest", "internal/pgtest", "internal/store/storetest", "internal/tracing/tracingtest"}
 
 // borrowed are the modules of others: the packages whose code may import them (test
 // support counts as tests), whether tests may, and why we do not write it ourselves.
@@ -77,9 +80,9 @@ var borrowed = []struct {
 		why: "percentiles of millions of latencies in little memory"},
 	{module: "github.com/alecthomas/kong", code: []string{"cmd/parlor"}, tests: true,
 		why: "flags, variables and help from a struct's tags"},
-	{module: "github.com/aws/aws-sdk-go-v2", code: []string{"cmd/parlor", "internal/chatlog", "internal/review"}, tests: true,
+	{module: "github.com/aws/aws-sdk-go-v2", code: []string{"cmd/parlor", "internal/chatlog", "internal/cloudwatch", "internal/review"}, tests: true,
 		why: "the official SDK is the judge of our control plane, and its client in parlor bench"},
-	{module: "github.com/aws/aws-sdk-go-v2/config", code: []string{"cmd/parlor", "internal/chatlog", "internal/review"},
+	{module: "github.com/aws/aws-sdk-go-v2/config", code: []string{"cmd/parlor", "internal/chatlog", "internal/cloudwatch", "internal/review"},
 		why: "credentials and regions from where every AWS tool has them"},
 	{module: "github.com/aws/aws-sdk-go-v2/credentials", code: []string{"cmd/parlor"}, tests: true,
 		why: "the official SDK's credentials"},
@@ -93,7 +96,7 @@ var borrowed = []struct {
 		why: "invokes message review handlers as the service does"},
 	{module: "github.com/aws/aws-sdk-go-v2/service/s3", code: []string{"internal/chatlog"},
 		why: "takes chat logs to S3"},
-	{module: "github.com/aws/smithy-go", code: []string{"cmd/parlor", "internal/chatlog", "internal/review"}, tests: true,
+	{module: "github.com/aws/smithy-go", code: []string{"cmd/parlor", "internal/chatlog", "internal/cloudwatch", "internal/review"}, tests: true,
 		why: "the form of the official SDK's errors, and of what would keep it from writing to stderr"},
 	{module: "github.com/chromedp/cdproto", tests: true,
 		why: "the words of Chromium's DevTools protocol"},
@@ -119,12 +122,14 @@ var borrowed = []struct {
 		why: "an S3 server, so that chat logs are put into what others take for S3"},
 	{module: "github.com/pressly/goose/v3", code: []string{"internal/store"},
 		why: "numbered migrations"},
-	{module: "github.com/prometheus/client_golang", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/gateway", "internal/notices", "internal/review", "internal/server"}, tests: true,
+	{module: "github.com/prometheus/client_golang", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/cloudwatch", "internal/gateway", "internal/notices", "internal/review", "internal/server", "internal/tracing"}, tests: true,
 		why: "the metrics format and the metrics of the Go runtime"},
 	{module: "github.com/redis/rueidis", code: []string{"internal/broker"},
 		why: "Redis and Valkey, alone, with Sentinels or as a cluster; pipelines by itself, and has sharded Pub/Sub"},
 	{module: "github.com/rogpeppe/go-internal", tests: true,
 		why: "testscript runs the command as a user does"},
+	{module: "go.opentelemetry.io/proto/slim/otlp", tests: true,
+		why: "the official messages of OTLP are the judge of what we write"},
 	{module: "go.uber.org/goleak", tests: true,
 		why: "finds goroutines that nobody waited for"},
 	{module: "golang.org/x/crypto", code: []string{"internal/server"}, tests: true,
@@ -133,6 +138,8 @@ var borrowed = []struct {
 		why: "letters with their accents taken apart, as Unicode has it"},
 	{module: "golang.org/x/tools", tests: true,
 		why: "reads and writes txtar goldens"},
+	{module: "google.golang.org/protobuf", tests: true,
+		why: "decodes the messages of OTLP"},
 	{module: "honnef.co/go/tools", tool: true,
 		why: "staticcheck"},
 	{module: "modernc.org/sqlite", code: []string{"internal/store"},

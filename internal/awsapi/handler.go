@@ -43,6 +43,8 @@ type Config struct {
 	Notice func(chat.Notice)
 	// Node describes the server to a caller of the scope.
 	Node func(context.Context, chat.Scope, NodeQuestion) (Node, error)
+	// Tracer keeps the times of requests; nil keeps none.
+	Tracer chat.Tracer
 }
 
 // Handler serves the control plane on every path it is given. It is safe for
@@ -55,6 +57,7 @@ type Handler struct {
 	regions        []string
 	notice         func(chat.Notice)
 	node           func(context.Context, chat.Scope, NodeQuestion) (Node, error)
+	tracer         chat.Tracer
 	verifier       sigv4.Verifier
 	requests       *prometheus.CounterVec
 	seconds        *prometheus.HistogramVec
@@ -71,6 +74,7 @@ func New(c Config) *Handler {
 		regions:        c.Regions,
 		notice:         c.Notice,
 		node:           c.Node,
+		tracer:         c.Tracer,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parlor_api_requests_total",
 			Help: "Control-plane requests answered, by operation and HTTP status.",
@@ -94,8 +98,10 @@ const (
 // exchange is one request and what is known of it so far.
 type exchange struct {
 	operation string
+	begun     time.Time
 	caller    caller
-	call      *call // nil: it did not come to be served
+	call      *call     // nil: it did not come to be served
+	span      chat.Span // nil: its times are not kept, or not yet
 	status    int
 	body      []byte // nil: none
 	errorName string
@@ -104,12 +110,11 @@ type exchange struct {
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start := time.Now()
 	id := newRequestID()
-	x := exchange{operation: operationUnknown}
+	x := exchange{operation: operationUnknown, begun: time.Now()}
 	h.serve(&x, w, r)
 	if h.notice != nil && x.call != nil && !reads(x.operation) {
-		h.notice(x.note(id, start))
+		h.notice(x.note(id, x.begun))
 	}
 
 	header := w.Header()
@@ -126,10 +131,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(x.status)
 	w.Write(x.body) // a client that went away is told nothing
 
-	elapsed := time.Since(start)
+	elapsed := time.Since(x.begun)
 	h.requests.WithLabelValues(x.operation, strconv.Itoa(x.status)).Inc()
 	h.seconds.WithLabelValues(x.operation).Observe(elapsed.Seconds())
 	h.log(r, id, &x, elapsed)
+	if h.tracer != nil {
+		h.trace(id, &x)
+	}
 }
 
 // serve fills in the exchange.
@@ -168,6 +176,9 @@ func (h *Handler) answer(x *exchange, w http.ResponseWriter, r *http.Request) (a
 		return nil, unidentified(err)
 	}
 	x.caller = who
+	if h.tracer != nil {
+		r = h.traced(x, r)
+	}
 	if !found {
 		return nil, &apiError{Status: http.StatusNotFound, Name: "UnknownOperationException", Message: unknownOperationText}
 	}

@@ -21,10 +21,12 @@ type Service struct {
 	recorder      Recorder
 	notice        func(Notice)
 	filters       map[string]Filter
+	tracer        Tracer
+	traced        traced
 }
 
 // ServiceConfig is what a Service works with. All members are required but Reviewer,
-// Recorder and Quotas.
+// Recorder, Tracer and Quotas.
 type ServiceConfig struct {
 	Store  Store
 	Broker Broker
@@ -33,6 +35,8 @@ type ServiceConfig struct {
 	Reviewer Reviewer
 	// Recorder keeps what is shown in rooms that log. Without one nothing is kept.
 	Recorder Recorder
+	// Tracer keeps the times of what is done. Without one none are kept.
+	Tracer Tracer
 	// TokenLifetime is how long a token may open a connection, never longer than the
 	// session it grants.
 	TokenLifetime time.Duration
@@ -57,6 +61,7 @@ func NewService(c ServiceConfig) *Service {
 		recorder:      c.Recorder,
 		notice:        c.Notice,
 		filters:       c.Filters,
+		tracer:        c.Tracer,
 	}
 }
 

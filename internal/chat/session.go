@@ -156,6 +156,10 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 	if out.Err != nil {
 		return out
 	}
+	var span Span
+	if s.tracer != nil {
+		ctx, span = s.begin(ctx, request.Action, accepted)
+	}
 	switch request.Action {
 	case ActionSendMessage:
 		s.sendMessage(ctx, session, room, &request, accepted, &out)
@@ -165,6 +169,9 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 	case ActionDisconnectUser:
 		out.Err = s.disconnectUser(ctx, session, room, &request, accepted)
 		s.noteModeration(session, &request, out.Err, accepted)
+	}
+	if span != nil {
+		endWith(span, &out)
 	}
 	return out
 }

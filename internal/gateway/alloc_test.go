@@ -27,7 +27,7 @@ type crowd struct {
 
 func newCrowd(t testing.TB, size int, ring bool) *crowd {
 	t.Helper()
-	g := New(Config{Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), PingInterval: time.Hour, IOUring: ring})
+	g := New(Config{Service: chat.NewService(chat.ServiceConfig{}), Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), PingInterval: time.Hour, IOUring: ring})
 	c := &crowd{room: newRoom(g, chat.ARN{}), pub: chat.Publication{
 		Kind:     chat.PublishMessage,
 		Frame:    []byte(`{"Type":"MESSAGE","Id":"M2YcHkgffEvU","Content":"` + strings.Repeat("x", 200) + `"}`),

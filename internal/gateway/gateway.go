@@ -77,6 +77,7 @@ type Gateway struct {
 	workers []*worker
 	placed  atomic.Uint32 // rooms, for their place among the workers
 	inline  int           // inlineSessions, but for tests
+	traces  bool          // times are kept of some publications
 	// sendBuffer is the constant, but for tests.
 	sendBuffer int
 	// running counts users of rooms (handshakes, then sessions), and goroutines that
@@ -116,6 +117,7 @@ func New(c Config) *Gateway {
 		metrics:      newMetrics(c.Metrics, tallies),
 		workers:      workers,
 		inline:       inlineSessions,
+		traces:       c.Service.Traces(),
 		sendBuffer:   sendBuffer,
 		compression:  c.Compression,
 		pingInterval: c.PingInterval,

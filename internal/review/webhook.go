@@ -67,6 +67,9 @@ func (h *webhook) call(ctx context.Context, payload []byte) ([]byte, error) {
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set(chat.WebhookTimestamp, timestamp)
 	r.Header.Set(chat.WebhookSignature, chat.SignWebhook(h.secret, timestamp, payload))
+	if span := chat.SpanOf(ctx); span != nil {
+		r.Header.Set("Traceparent", span.Traceparent())
+	}
 	response, err := send(hooks, r)
 	if err != nil {
 		return nil, err

@@ -51,7 +51,7 @@ var ours = []packageRule{
 	{pkg: "internal/store/storetest"},
 	{pkg: "internal/tracing", tests: []string{"internal/tracing/tracingtest"}},
 	{pkg: "internal/tracing/tracingtest"},
-	{pkg: "internal/server", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/cloudwatch", "internal/config", "internal/console", "internal/credentials", "internal/gateway", "internal/notices", "internal/review", "internal/store", "internal/tracing"}, tests: []string{"internal/pgtest", "internal/redistest"}},
+	{pkg: "internal/server", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/cloudwatch", "internal/config", "internal/console", "internal/credentials", "internal/filter", "internal/gateway", "internal/notices", "internal/review", "internal/store", "internal/tracing"}, tests: []string{"internal/pgtest", "internal/redistest"}},
 	{pkg: "internal/parlortest", code: []string{"internal/config", "internal/server"}, tests: []string{"internal/chatlog/chatlogtest", "internal/pgtest", "internal/redistest", "internal/tracing/tracingtest"}},
 	{pkg: "cmd/parlor", code: []string{"internal/chatlog", "internal/config", "internal/credentials", "internal/load", "internal/messaging", "internal/server", "internal/store"}, tests: []string{"internal/pgtest"}},
 	{pkg: "."},

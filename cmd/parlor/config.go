@@ -45,6 +45,9 @@ func (c *checkCommand) Run(line *kong.Context) error {
 	if _, err := resolved.LoadQuotas(); err != nil {
 		return err
 	}
+	if _, err := resolved.LoadFilters(); err != nil {
+		return err
+	}
 	if resolved.TLSCert != "" {
 		if _, err := tls.LoadX509KeyPair(resolved.TLSCert, resolved.TLSKey); err != nil {
 			return fmt.Errorf("load the TLS certificate %s with the key %s: %w", resolved.TLSCert, resolved.TLSKey, err)

@@ -105,6 +105,10 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	filters, err := newFilters(c)
+	if err != nil {
+		return nil, err
+	}
 	var principals func(string) (awsapi.Principal, bool)
 	if c.Credentials != "" {
 		if s.keys, err = credentials.Open(c.Credentials, c.Account, logger); err != nil {
@@ -177,7 +181,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		ofSessions = s.notices.Notice
 	}
 	s.service = chat.NewService(chat.ServiceConfig{
-		Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, Tracer: tracer, TokenLifetime: c.TokenLifetime, Quotas: quotas, Notice: notice,
+		Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, Tracer: tracer, TokenLifetime: c.TokenLifetime, Quotas: quotas, Notice: notice, Filters: filters,
 	})
 	s.gateway = gateway.New(gateway.Config{
 		Service:      s.service,

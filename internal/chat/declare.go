@@ -108,8 +108,12 @@ func (s *Service) SpendToken(ctx context.Context, token string) error {
 	return err
 }
 
-// ForgetAll drops what is remembered of the store, which was emptied.
+// ForgetAll drops what is remembered of the store, which was emptied, and of the rates of
+// accounts.
 func (s *Service) ForgetAll() {
+	s.limits.mu.Lock()
+	clear(s.limits.rates)
+	s.limits.mu.Unlock()
 	s.sealer.forget()
 	s.rooms.forgetAll()
 	s.logs.forgetAll()

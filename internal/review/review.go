@@ -58,10 +58,10 @@ type Config struct {
 
 // Reviewer implements [chat.Reviewer]. It is safe for concurrent use.
 type Reviewer struct {
-	verify   bool
-	logger   *slog.Logger
-	metrics  *metrics
-	lambda   *lambdas
+	verify  bool
+	logger  *slog.Logger
+	metrics *metrics
+	lambda  *lambdas
 
 	mu       sync.Mutex
 	webhooks map[string]string

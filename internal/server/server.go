@@ -81,6 +81,8 @@ type Server struct {
 	gateway  *gateway.Gateway
 	http     *http.Server
 
+	dev *development // nil but in parlor dev
+
 	draining atomic.Bool
 }
 
@@ -93,6 +95,10 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	}
 	s := &Server{logger: logger, drainWindow: c.DrainWindow, shared: c.DatabaseURL != "", alone: c.RedisURL == "", mode: c.Mode, started: time.Now()}
 	quotas, err := c.LoadQuotas()
+	if err != nil {
+		return nil, err
+	}
+	declared, err := readSeed(c)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +124,8 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	registry := prometheus.NewRegistry()
 	registerProcess(registry)
 	s.metrics = registry
-	reviewer, err := newReviewer(c, logger, registry)
+	s.dev = s.newDevelopment(c, declared)
+	reviewer, err := newReviewer(c, webhooksWith(c, declared), logger, registry)
 	if err != nil {
 		s.listener.Close()
 		s.store.Close()
@@ -141,7 +148,12 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		s.store.Close()
 		return nil, err
 	}
-	s.service = chat.NewService(chat.ServiceConfig{Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, TokenLifetime: c.TokenLifetime, Quotas: quotas})
+	parts := chat.ServiceConfig{Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, TokenLifetime: c.TokenLifetime, Quotas: quotas}
+	if s.dev != nil {
+		s.dev.asked = reviewer
+		parts.Reviewer, parts.Faults = s.dev.tools.Reviewer(reviewer), s.dev.tools
+	}
+	s.service = chat.NewService(parts)
 	s.gateway = gateway.New(gateway.Config{
 		Service:      s.service,
 		Broker:       s.broker,
@@ -242,7 +254,7 @@ func (s *Server) Run(ctx context.Context) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var children sync.WaitGroup
-	failed := make(chan error, 5)
+	failed := make(chan error, 6)
 	// The recorder goes on until nobody publishes any more.
 	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRecording()
@@ -253,6 +265,11 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	})
 	children.Go(func() {
+		if err := s.plant(running); err != nil { // before anybody is answered
+			s.listener.Close()
+			failed <- err
+			return
+		}
 		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("serve %s: %w", s.Addr(), err)
 		}
@@ -294,6 +311,9 @@ func (s *Server) Run(ctx context.Context) error {
 	s.draining.Store(true)
 	s.logger.Info("draining", "window", s.drainWindow)
 	begun := time.Now()
+	if s.dev != nil {
+		s.dev.tools.Close()
+	}
 	s.drain(running)
 	s.shutDown(running)
 	stop()

@@ -48,13 +48,15 @@ var ours = []packageRule{
 	{pkg: "internal/store", tests: []string{"internal/pgtest", "internal/store/storetest"}},
 	{pkg: "internal/store/storetest"},
 	{pkg: "internal/server", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/config", "internal/console", "internal/credentials", "internal/develop", "internal/gateway", "internal/review", "internal/seed", "internal/store"}, tests: []string{"internal/pgtest", "internal/redistest"}},
-	{pkg: "internal/parlortest", code: []string{"internal/config", "internal/server"}, tests: []string{"internal/chatlog/chatlogtest", "internal/pgtest", "internal/redistest"}},
+	{pkg: "internal/inprocess", code: []string{"internal/config", "internal/server"}},
+	{pkg: "testserver", code: []string{"internal/config", "internal/inprocess"}},
+	{pkg: "internal/parlortest", code: []string{"internal/config", "internal/inprocess"}, tests: []string{"internal/chatlog/chatlogtest", "internal/pgtest", "internal/redistest"}},
 	{pkg: "cmd/parlor", code: []string{"internal/chatlog", "internal/config", "internal/credentials", "internal/develop", "internal/load", "internal/seed", "internal/server", "internal/store"}, tests: []string{"internal/pgtest"}},
 	{pkg: "."},
 }
 
 // testSupport are packages that only tests import.
-var testSupport = []string{"internal/parlortest", "internal/redistest", "internal/broker/brokertest", "internal/chatlog/chatlogtest", "internal/pgtest", "internal/store/storetest"}
+var testSupport = []string{"internal/parlortest", "internal/inprocess", "internal/redistest", "internal/broker/brokertest", "internal/chatlog/chatlogtest", "internal/pgtest", "internal/store/storetest"}
 
 // borrowed are the modules of others: the packages whose code may import them (test
 // support counts as tests), whether tests may, and why we do not write it ourselves.

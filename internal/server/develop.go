@@ -20,6 +20,9 @@ import (
 // resetTimeout bounds a reset. It takes milliseconds.
 const resetTimeout = 10 * time.Second
 
+// brokerTimeout is how long a seed waits for the broker. What goes wrong then is said.
+const brokerTimeout = 15 * time.Second
+
 // development is what a server of parlor dev has beside the service.
 type development struct {
 	config config.Config
@@ -85,8 +88,11 @@ func (s *Server) Seeded() []develop.Seeded {
 
 // plant makes what the seed declares, and says in the log what came of it.
 func (s *Server) plant(ctx context.Context) error {
-	if s.dev == nil {
+	if s.dev == nil || len(s.dev.seed.Rooms)+len(s.dev.seed.LoggingConfigurations) == 0 {
 		return nil
+	}
+	// Other nodes hear of what is changed.
+	for until := time.Now().Add(brokerTimeout); s.broker.Ready(ctx) != nil && time.Now().Before(until) && wait(ctx, 20*time.Millisecond); {
 	}
 	made, err := s.dev.seed.Apply(ctx, s.service)
 	for _, m := range made {

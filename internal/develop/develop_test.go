@@ -250,11 +250,11 @@ func TestFaultsAreListed(t *testing.T) {
 	if got := list(); len(got) != 2 || got[0]["times"] != 1.0 || got[0]["met"] != 1.0 {
 		t.Errorf("got %v, want the first with one left, and the third", got)
 	}
-	room, err := client.CreateRoom(t.Context(), &ivschat.CreateRoomInput{})
-	if err == nil {
+	if _, err := client.CreateRoom(t.Context(), &ivschat.CreateRoomInput{}); err == nil {
 		t.Error("got no error")
 	}
-	if room, err = client.CreateRoom(t.Context(), &ivschat.CreateRoomInput{}); err != nil {
+	room, err := client.CreateRoom(t.Context(), &ivschat.CreateRoomInput{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := client.DeleteRoom(t.Context(), &ivschat.DeleteRoomInput{Identifier: room.Arn}); err != nil {

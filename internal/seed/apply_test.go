@@ -115,7 +115,7 @@ rooms:
 	s.Stop()
 
 	// The file is edited: a room leaves it, the other loses most of what it had.
-	s, c, outcomes = start(`
+	_, c, outcomes = start(`
 loggingConfigurations:
   - name: archive
     destinationConfiguration: {firehose: {deliveryStreamName: chat}}

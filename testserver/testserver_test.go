@@ -180,7 +180,8 @@ func TestNothingStays(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	t.Run("a test", func(t *testing.T) {
 		s := testserver.Start(t, testserver.Config{Seed: seed})
-		dial(t, s, s.RoomARN("lobby"), "ann")
+		dial(t, s, s.RoomARN("lobby"), "ann") // who never reads that the room is gone
+		s.Reset()
 		s.Inject(testserver.Fault{Fault: "delay", On: []string{"delivery", "SEND_MESSAGE"}, Milliseconds: 20_000})
 		bob := dial(t, s, s.RoomARN("lobby"), "bob")
 		if err := bob.Write(t.Context(), websocket.MessageText, []byte(`{"Action":"SEND_MESSAGE","Content":"late"}`)); err != nil {
@@ -215,6 +216,11 @@ func TestReset(t *testing.T) {
 
 	s.Reset()
 
+	// The room of now is another, while those of before have yet to go.
+	again := dial(t, s, lobby, "ann")
+	if f := say(t, again, "again"); f.Type != "MESSAGE" {
+		t.Errorf("got %+v, want the message", f)
+	}
 	for name, conn := range map[string]*websocket.Conn{"ann": ann, "bob": bob} {
 		_, err := read(t, conn)
 		var closed websocket.CloseError
@@ -231,10 +237,6 @@ func TestReset(t *testing.T) {
 	}
 	if _, status, err := try(t, s, unused); err == nil || status != http.StatusUnauthorized {
 		t.Errorf("got %d, %v, want a token from before to be refused with 401", status, err)
-	}
-	again := dial(t, s, lobby, "ann")
-	if f := say(t, again, "again"); f.Type != "MESSAGE" {
-		t.Errorf("got %+v, want the message", f)
 	}
 }
 

@@ -87,7 +87,7 @@ func banner(c *config.Config, addr *net.TCPAddr, temporary bool, seeded ...devel
 	switch {
 	case c.Credentials != "":
 		p("Signatures are verified: the access keys are those of %s. For another, with its exports:", c.Credentials)
-		p("parlor key new --credentials %s", c.Credentials)
+		p("parlor key create --credentials %s", c.Credentials)
 		if !c.TLS() && !addr.IP.IsLoopback() {
 			p("PLAIN HTTP: tokens and messages can be read on the way to port %d, unless a proxy in front speaks TLS.", addr.Port)
 		}

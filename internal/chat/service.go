@@ -21,10 +21,13 @@ type Service struct {
 	reviewer      Reviewer
 	recorder      Recorder
 	faults        Faults
+	notice        func(Notice)
+	tracer        Tracer
+	traced        traced
 }
 
 // ServiceConfig is what a Service works with. All members are required but Reviewer,
-// Recorder, Quotas and Faults.
+// Recorder, Tracer, Quotas and Faults.
 type ServiceConfig struct {
 	Store  Store
 	Broker Broker
@@ -33,6 +36,8 @@ type ServiceConfig struct {
 	Reviewer Reviewer
 	// Recorder keeps what is shown in rooms that log. Without one nothing is kept.
 	Recorder Recorder
+	// Tracer keeps the times of what is done. Without one none are kept.
+	Tracer Tracer
 	// TokenLifetime is how long a token may open a connection, never longer than the
 	// session it grants.
 	TokenLifetime time.Duration
@@ -40,6 +45,8 @@ type ServiceConfig struct {
 	Quotas Quotas
 	// Faults are injected into requests of sessions; nil but in development.
 	Faults Faults
+	// Notice, unless nil, is told of what moderators in rooms do.
+	Notice func(Notice)
 }
 
 func NewService(c ServiceConfig) *Service {
@@ -54,6 +61,8 @@ func NewService(c ServiceConfig) *Service {
 		reviewer:      c.Reviewer,
 		recorder:      c.Recorder,
 		faults:        c.Faults,
+		notice:        c.Notice,
+		tracer:        c.Tracer,
 	}
 }
 

@@ -33,8 +33,8 @@ func developmentPage(t *testing.T) (text string, blocks map[string][]string) {
 	return string(page), blocks
 }
 
-// one is the only block of a language that has a text.
-func one(t *testing.T, blocks []string, with string) string {
+// block is the first block of a language that has a text.
+func block(t *testing.T, blocks []string, with string) string {
 	t.Helper()
 	i := slices.IndexFunc(blocks, func(b string) bool { return strings.Contains(b, with) })
 	if i < 0 {
@@ -53,7 +53,7 @@ func TestDevelopmentPage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("seed.yaml", one(t, blocks["yaml"], "# seed.yaml"))
+	write("seed.yaml", block(t, blocks["yaml"], "# seed.yaml"))
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -101,11 +101,11 @@ func TestDevelopmentPage(t *testing.T) {
 
 	t.Run("reset", func(t *testing.T) {
 		start(t)
-		out := shell(t, one(t, blocks["sh"], "/parlor/dev/reset"))
+		out := shell(t, block(t, blocks["sh"], "/parlor/dev/reset"))
 		var got, want struct {
 			Seeded []struct{ ARN, Name string }
 		}
-		if err := json.Unmarshal([]byte(one(t, blocks["json"], "seeded")), &want); err != nil {
+		if err := json.Unmarshal([]byte(block(t, blocks["json"], "seeded")), &want); err != nil {
 			t.Fatal(err)
 		}
 		if err := json.Unmarshal([]byte(out), &got); err != nil || len(got.Seeded) != 4 || !slices.Contains(got.Seeded, want.Seeded[0]) {
@@ -114,7 +114,7 @@ func TestDevelopmentPage(t *testing.T) {
 	})
 	t.Run("faults", func(t *testing.T) {
 		start(t)
-		out := shell(t, one(t, blocks["sh"], "fault()"))
+		out := shell(t, block(t, blocks["sh"], "fault()"))
 		for _, want := range []string{`{"connections":0}`, `"met":0`, `{"cleared":5}`} {
 			if !strings.Contains(out, want) {
 				t.Errorf("got %s, want %s in it", out, want)
@@ -122,15 +122,15 @@ func TestDevelopmentPage(t *testing.T) {
 		}
 	})
 	t.Run("CI", func(t *testing.T) {
-		shell(t, one(t, blocks["sh"], "config check"))
+		shell(t, block(t, blocks["sh"], "config check"))
 	})
 	t.Run("JavaScript", func(t *testing.T) {
 		project := nodeProject(t)
 		if err := os.Symlink(filepath.Join(project, "node_modules"), filepath.Join(dir, "node_modules")); err != nil {
 			t.Fatal(err)
 		}
-		write("parlor.mjs", one(t, blocks["js"], "// parlor.mjs"))
-		write("chat.test.mjs", "import { startParlor } from './parlor.mjs';\n"+one(t, blocks["js"], "// chat.test.mjs"))
+		write("parlor.mjs", block(t, blocks["js"], "// parlor.mjs"))
+		write("chat.test.mjs", "import { startParlor } from './parlor.mjs';\n"+block(t, blocks["js"], "// chat.test.mjs"))
 		out := shell(t, "timeout 60 node --test --test-force-exit chat.test.mjs")
 		if !strings.Contains(out, "pass 2") {
 			t.Errorf("got %s, want two tests to pass", out)
@@ -147,7 +147,7 @@ func TestDevelopmentPage(t *testing.T) {
 		}
 		write("go.sum", string(sums))
 		write("go.mod", "module example\n\ngo 1.24\n")
-		write("chat_test.go", one(t, blocks["go"], "package chat_test"))
+		write("chat_test.go", block(t, blocks["go"], "package chat_test"))
 		edit := regexp.MustCompile("`(go mod edit [^`]*)`").FindStringSubmatch(text)
 		if edit == nil {
 			t.Fatal("the page does not say how the module is found")

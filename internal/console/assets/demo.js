@@ -94,7 +94,7 @@ function seat(name, host = false) {
     const about = frame.Attributes ?? {};
     if (frame.Type === 'ERROR') part('.error').textContent = frame.ErrorMessage;
     else if (frame.EventName === 'aws:DELETE_MESSAGE') vanish(pane, about.MessageId);
-    else if (frame.EventName === 'aws:DISCONNECT_USER') add(pane, make('p', { className: 'note', textContent: `${nameOf(about.UserId)} was removed` }));
+    else if (frame.EventName === 'aws:DISCONNECT_USER') add(pane, farewell(about.UserId));
     else if (frame.Type === 'MESSAGE' && !about.reaction) add(pane, message(frame, chat));
     else if (about.reaction && host) float(frame.Content); // once for all of this page
   });
@@ -113,7 +113,11 @@ function seat(name, host = false) {
 }
 
 const viewers = () => seats.filter(({ user, pane }) => !user.host && pane.dataset.state === 'connected');
-const nameOf = (id) => seats.find(({ user }) => user.id === id)?.user.name ?? 'Someone';
+
+function farewell(id) {
+  const name = seats.find(({ user }) => user.id === id)?.user.name ?? 'Someone'; // of another window
+  return make('p', { className: 'note', textContent: `${name} was removed` });
+}
 
 function message({ Id, Content, Sender: { UserId, Attributes } }, chat) {
   const item = copy('#message');
@@ -139,6 +143,7 @@ function add(pane, item) {
 
 function vanish(pane, id) {
   const item = $(`[data-id="${CSS.escape(id)}"]`, pane);
+  if (item?.contains(document.activeElement)) item.parentElement.focus(); // the host's button goes as well
   item?.classList.add('vanishing');
   setTimeout(() => item?.remove(), 400); // when its transition is over
 }
@@ -164,27 +169,26 @@ function play(on) {
 }
 
 function theme(name) {
-  localStorage.setItem('parlor.theme', name);
-  document.documentElement.dataset.theme = name;
+  document.documentElement.dataset.theme = localStorage['parlor.theme'] = name;
   $('#theme').textContent = `Theme: ${name || 'system'}`;
 }
 
-theme(localStorage.getItem('parlor.theme') ?? '');
+theme(localStorage['parlor.theme'] ?? '');
 play(!matchMedia('(prefers-reduced-motion: reduce)').matches);
 $('#theme').onclick = () => theme({ '': 'dark', dark: 'light', light: '' }[document.documentElement.dataset.theme]);
 $('#play').onclick = () => play($('#stage').dataset.playing !== 'true');
 $('#add').onclick = () => { choose(seat(names.shift())); $('#add').disabled = !names.length; };
-let turn = 0;
-setInterval(() => { // Let them talk: one after the other
-  const { say } = viewers()[turn % viewers().length] ?? {};
-  if ($('#talk').checked) say?.(smallTalk[turn++ % smallTalk.length]);
+let turn = 0; // who talks next, and what of
+setInterval(() => {
+  if ($('#talk').checked) viewers()[turn % viewers().length]?.say(smallTalk[turn++ % smallTalk.length]);
 }, 1500);
 
 try {
   api = await connect();
-  const rooms = async () => (await api.call('ListRooms', { name: 'demo' })).rooms.sort((a, b) => a.createTime.localeCompare(b.createTime));
-  if (!(await rooms()).length) await api.call('CreateRoom', { name: 'demo' });
-  [room] = await rooms(); // the oldest, so that two pages that both created one meet
+  const list = async () => (await api.call('ListRooms', { name: 'demo' })).rooms;
+  if (!(await list()).length) await api.call('CreateRoom', { name: 'demo' });
+  // The oldest, so that two windows that both created one meet.
+  [room] = (await list()).sort((a, b) => a.createTime.localeCompare(b.createTime));
   seat('Host', true);
   choose(seat(names.shift()));
   seat(names.shift());

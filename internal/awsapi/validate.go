@@ -231,8 +231,8 @@ func (f *faults) tags(member string, tags map[string]string) {
 }
 
 // extensions checks what the tags of a room switch on.
-func (f *faults) extensions(member string, tags map[string]string, core *chat.Service) {
-	if err := core.CheckTags(tags); err != nil {
+func (f *faults) extensions(member string, tags map[string]string, check func(map[string]string) error) {
+	if err := check(tags); err != nil {
 		f.add(member, "%s", err)
 	}
 }

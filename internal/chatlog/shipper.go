@@ -34,6 +34,8 @@ type shipper struct {
 	spool    *spool
 	sink     sink
 	interval time.Duration
+	discards chan chan struct{} // asks run to give up what it has (discard.go)
+	ended    chan struct{}      // closed when run has
 
 	oldest atomic.Int64 // when the first record that waits was sent, Unix nanoseconds; 0: none waits
 
@@ -60,6 +62,7 @@ const (
 
 // run ships until ctx ends.
 func (s *shipper) run(ctx context.Context) {
+	defer close(s.ended)
 	for ctx.Err() == nil {
 		pause := pollInterval
 		if s.due(false) {
@@ -73,6 +76,9 @@ func (s *shipper) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
+		case done := <-s.discards:
+			s.discard()
+			close(done)
 		}
 	}
 }

@@ -91,6 +91,8 @@ type Server struct {
 	debugListener net.Listener // nil: profiles are not served
 	debug         *http.Server
 
+	dev *development // nil but in parlor dev
+
 	draining atomic.Bool
 }
 
@@ -103,6 +105,14 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	}
 	s := &Server{logger: logger, drainWindow: c.DrainWindow, shared: c.DatabaseURL != "", alone: c.RedisURL == "", mode: c.Mode, started: time.Now()}
 	quotas, err := c.LoadQuotas()
+	if err != nil {
+		return nil, err
+	}
+	filters, err := newFilters(c)
+	if err != nil {
+		return nil, err
+	}
+	declared, err := readSeed(c)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +149,8 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		registerCertificate(registry, c, encryption)
 	}
 	s.metrics = registry
-	reviewer, err := newReviewer(c, logger, registry)
+	s.dev = s.newDevelopment(c, declared)
+	reviewer, err := newReviewer(c, webhooksWith(c, declared), logger, registry)
 	if err != nil {
 		s.closeListeners()
 		s.store.Close()
@@ -184,9 +195,14 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	if s.notices.Sessions() {
 		ofSessions = s.notices.Notice
 	}
-	s.service = chat.NewService(chat.ServiceConfig{
-		Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, Tracer: tracer, TokenLifetime: c.TokenLifetime, Quotas: quotas, Notice: notice,
-	})
+	parts := chat.ServiceConfig{
+		Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, Tracer: tracer, TokenLifetime: c.TokenLifetime, Quotas: quotas, Notice: notice, Filters: filters,
+	}
+	if s.dev != nil {
+		s.dev.asked = reviewer
+		parts.Reviewer, parts.Faults = s.dev.tools.Reviewer(reviewer), s.dev.tools
+	}
+	s.service = chat.NewService(parts)
 	s.gateway = gateway.New(gateway.Config{
 		Service:      s.service,
 		Broker:       s.broker,
@@ -299,7 +315,7 @@ func (s *Server) Run(ctx context.Context) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var children sync.WaitGroup
-	failed := make(chan error, 7)
+	failed := make(chan error, 8)
 	// The recorder goes on until nobody publishes any more.
 	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRecording()
@@ -310,6 +326,11 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	})
 	children.Go(func() {
+		if err := s.plant(running); err != nil { // before anybody is answered
+			s.listener.Close()
+			failed <- err
+			return
+		}
 		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("serve %s: %w", s.Addr(), err)
 		}
@@ -378,6 +399,9 @@ func (s *Server) Run(ctx context.Context) error {
 	s.draining.Store(true)
 	s.logger.Info("draining", "window", s.drainWindow)
 	begun := time.Now()
+	if s.dev != nil {
+		s.dev.tools.Close()
+	}
 	s.drain(running)
 	s.shutDown(running)
 	s.debug.Close() // its error is the listener's; a profile of the drain is cut short

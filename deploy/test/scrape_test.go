@@ -247,8 +247,12 @@ func TestScraped(t *testing.T) {
 		}
 		return strings.Contains(first, "\nparlor_clock_offset_seconds ")
 	})
-	o.use()
-	second := o.scrape()
+	var second string
+	until(t, "the handler has answered again", func() bool { // it may rest at first
+		o.use()
+		second = o.scrape()
+		return sum(second, "parlor_review_seconds_count") > sum(first, "parlor_review_seconds_count")
+	})
 	page := metricsPage(t)
 	t.Run("the page", func(t *testing.T) { checkScraped(t, page, second) })
 

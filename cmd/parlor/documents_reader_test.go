@@ -107,6 +107,9 @@ func (r *reader) read(all []block) {
 		if b.before != "" {
 			r.run(b, b.before)
 		}
+		if b.browser != "" {
+			r.begin(b, "browser", r.browser()+" "+b.browser+" 2>/dev/null\n")
+		}
 		switch {
 		case b.language == "sh" && b.runs() && b.terminal != "":
 			r.begin(b, b.terminal, b.command())
@@ -257,7 +260,8 @@ func (r *reader) await(b *block, name, want string) {
 func (r *reader) seen() string {
 	var b strings.Builder
 	for name, c := range r.terminals {
-		fmt.Fprintf(&b, "\nThe terminal %s shows:\n%s", name, c.shown())
+		shown := c.shown()
+		fmt.Fprintf(&b, "\nThe terminal %s shows:\n%s", name, shown[max(0, len(shown)-1000):])
 	}
 	return b.String()
 }
@@ -314,8 +318,9 @@ func (r *reader) tools(all []block) {
 	r.t.Helper()
 	var text string
 	for _, b := range all {
+		text += b.before
 		if b.language == "sh" && b.runs() {
-			text += b.before + b.command()
+			text += b.command()
 		}
 	}
 	uses := func(command string) bool {
@@ -404,6 +409,18 @@ done
 	if err := os.WriteFile(filepath.Join(r.dir, "bin", "npm"), []byte(script), 0o700); err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// browser is a command that shows a page until it is interrupted.
+func (r *reader) browser() string {
+	r.t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path + " --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --remote-debugging-port=0"
+		}
+	}
+	r.need("Chromium", "false")
+	return ""
 }
 
 func freePort(t *testing.T) string {

@@ -26,6 +26,7 @@ import (
 //
 //	<!-- server: parlor dev -->        a server that the page takes for granted
 //	<!-- before: export ROOM=… -->     what else it takes for granted
+//	<!-- browser: URL -->              a page that is opened meanwhile
 //	<!-- terminal: server -->          in another terminal, without waiting for its end;
 //	                                   what ran there before is interrupted
 //	<!-- tried as: parlor dev -->      what is run in its place
@@ -38,7 +39,7 @@ import (
 // docs/operations.md is not among the pages: deploy/test has its commands.
 
 // tried are the languages of blocks that are run or used.
-var tried = []string{"sh", "js", "go", "python", "json", "yaml"}
+var tried = []string{"sh", "js", "html", "go", "python", "json", "yaml"}
 
 // others are the tests of pages that are not run here.
 var others = map[string]string{"docs/operations.md": "deploy/test/operations_test.go"}
@@ -53,7 +54,7 @@ type block struct {
 	text     string
 	file     string // what the paragraph above calls it
 	// What comments before it say.
-	untried, tried, terminal, instead, server, before string
+	untried, tried, terminal, instead, server, before, browser string
 }
 
 func (b *block) at() string { return fmt.Sprintf("%s:%d", b.page, b.line) }
@@ -72,7 +73,7 @@ func (b *block) command() string {
 }
 
 var (
-	mark     = regexp.MustCompile(`^<!-- (untried|not run|tried|terminal|tried as|server|before): (.+) -->$`)
+	mark     = regexp.MustCompile(`^<!-- (untried|not run|tried|terminal|tried as|server|before|browser): (.+) -->$`)
 	fileName = regexp.MustCompile("`([A-Za-z0-9_-]+\\.[a-z]+)`")
 )
 
@@ -107,6 +108,8 @@ func blocks(page, text string) (all []block) {
 				next.instead = m[2]
 			case "server":
 				next.server = m[2] + "\n"
+			case "browser":
+				next.browser = m[2]
 			case "before":
 				next.before += m[2] + "\n"
 			}

@@ -113,7 +113,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	p, at, err := startParlor(args[1:], func(c *exec.Cmd) {
 		c.Dir = ts.Getenv("WORK")
 		c.Env = []string{"HOME=" + ts.Getenv("HOME"), "TMPDIR=" + ts.Getenv("TMPDIR"), "PATH=" + ts.Getenv("PATH")}
-		for _, name := range []string{"PARLOR_LISTEN", "PARLOR_DATA", "PARLOR_CONFIG"} {
+		for _, name := range []string{"PARLOR_LISTEN", "PARLOR_DATA", "PARLOR_CONFIG", "OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT"} {
 			if v := ts.Getenv(name); v != "" {
 				c.Env = append(c.Env, name+"="+v)
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"slices"
 
@@ -38,6 +39,12 @@ func (s *settings) resolve(mode config.Mode, line *kong.Context) (config.Config,
 	}
 	if mode != config.Dev && onLine(line, "open") {
 		return c, config.Faults{{Where: "--open", Message: "is a setting of parlor dev only"}}
+	}
+	var err error
+	if c.Tracing, err = config.ReadTracing(os.Getenv); err != nil {
+		var faults config.Faults
+		errors.As(c.Validate(), &faults)
+		return c, append(faults, err.(config.Faults)...)
 	}
 	return c, c.Validate()
 }

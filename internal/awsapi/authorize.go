@@ -20,6 +20,7 @@ type tagging struct {
 // account are refused before it is said whether they exist; those of another region
 // do not exist here.
 func (c *call) may(ctx context.Context, resource chat.ARN, tags tagging) error {
+	c.noted.Resource = resource
 	if resource.Account != c.caller.Scope.Account {
 		// No policy of the caller's decides this, so none is named.
 		return &chat.Error{Code: chat.Forbidden, Message: "User: " + c.caller.arn() +

@@ -38,8 +38,13 @@ type Config struct {
 	DefaultAccount string
 	// Regions are those that are served; none is any.
 	Regions []string
+	// Notice, unless nil, is told of every operation that changes something and whose
+	// caller is known, before it is answered.
+	Notice func(chat.Notice)
 	// Node describes the server to a caller of the scope.
 	Node func(context.Context, chat.Scope, NodeQuestion) (Node, error)
+	// Tracer keeps the times of requests; nil keeps none.
+	Tracer chat.Tracer
 }
 
 // Handler serves the control plane on every path it is given. It is safe for
@@ -50,7 +55,9 @@ type Handler struct {
 	credentials    func(accessKey string) (Principal, bool)
 	defaultAccount string
 	regions        []string
+	notice         func(chat.Notice)
 	node           func(context.Context, chat.Scope, NodeQuestion) (Node, error)
+	tracer         chat.Tracer
 	verifier       sigv4.Verifier
 	requests       *prometheus.CounterVec
 	seconds        *prometheus.HistogramVec
@@ -65,7 +72,9 @@ func New(c Config) *Handler {
 		credentials:    c.Credentials,
 		defaultAccount: c.DefaultAccount,
 		regions:        c.Regions,
+		notice:         c.Notice,
 		node:           c.Node,
+		tracer:         c.Tracer,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parlor_api_requests_total",
 			Help: "Control-plane requests answered, by operation and HTTP status.",
@@ -89,7 +98,10 @@ const (
 // exchange is one request and what is known of it so far.
 type exchange struct {
 	operation string
+	begun     time.Time
 	caller    caller
+	call      *call     // nil: it did not come to be served
+	span      chat.Span // nil: its times are not kept, or not yet
 	status    int
 	body      []byte // nil: none
 	errorName string
@@ -98,10 +110,12 @@ type exchange struct {
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start := time.Now()
 	id := newRequestID()
-	x := exchange{operation: operationUnknown}
+	x := exchange{operation: operationUnknown, begun: time.Now()}
 	h.serve(&x, w, r)
+	if h.notice != nil && x.call != nil && !reads(x.operation) {
+		h.notice(x.note(id, x.begun))
+	}
 
 	header := w.Header()
 	header.Set("x-amzn-RequestId", id)
@@ -117,10 +131,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(x.status)
 	w.Write(x.body) // a client that went away is told nothing
 
-	elapsed := time.Since(start)
+	elapsed := time.Since(x.begun)
 	h.requests.WithLabelValues(x.operation, strconv.Itoa(x.status)).Inc()
 	h.seconds.WithLabelValues(x.operation).Observe(elapsed.Seconds())
 	h.log(r, id, &x, elapsed)
+	if h.tracer != nil {
+		h.trace(id, &x)
+	}
 }
 
 // serve fills in the exchange.
@@ -159,6 +176,9 @@ func (h *Handler) answer(x *exchange, w http.ResponseWriter, r *http.Request) (a
 		return nil, unidentified(err)
 	}
 	x.caller = who
+	if h.tracer != nil {
+		r = h.traced(x, r)
+	}
 	if !found {
 		return nil, &apiError{Status: http.StatusNotFound, Name: "UnknownOperationException", Message: unknownOperationText}
 	}
@@ -172,12 +192,27 @@ func (h *Handler) answer(x *exchange, w http.ResponseWriter, r *http.Request) (a
 		Service: h.service, node: h.node, caller: who, action: operation.action,
 		address: addressOf(r.RemoteAddr), secure: r.TLS != nil, userAgent: r.UserAgent(),
 	}
+	x.call = c
 	out, err := x.run(r.Context(), operation, c, source{body: body, label: label, query: r.URL.RawQuery})
 	x.status = operation.success
 	if operation.success == http.StatusNoContent {
 		out = nil
 	}
 	return out, err
+}
+
+// note says who did what.
+func (x *exchange) note(requestID string, at time.Time) chat.Notice {
+	n := x.call.noted
+	n.ID, n.Time, n.RequestID = chat.NewID(), at, requestID
+	n.Action, n.Refused = x.operation, x.errorName
+	n.By.Principal, n.Scope, n.From = x.caller.arn(), x.caller.Scope, x.call.address
+	return n
+}
+
+// reads reports whether an operation changes nothing.
+func reads(operation string) bool {
+	return strings.HasPrefix(operation, "Get") || strings.HasPrefix(operation, "List") || strings.HasPrefix(operation, "Describe")
 }
 
 // run serves the operation; a panic in it becomes an error.

@@ -23,6 +23,9 @@ type call struct {
 	address   netip.Addr
 	secure    bool
 	userAgent string
+
+	// noted is what is said of the call to those who run the server.
+	noted chat.Notice
 }
 
 // operation is one row of the API.

@@ -10,7 +10,7 @@ import (
 // before, so that nothing is seen that is not recorded, and marked after.
 func (s *Service) show(ctx context.Context, pub *Publication, room *Room, rate int) error {
 	if len(room.LoggingConfigurations) == 0 || s.recorder == nil {
-		return s.broker.Publish(ctx, pub, rate)
+		return s.publish(ctx, pub, rate)
 	}
 	to := make([]*LoggingConfiguration, 0, len(room.LoggingConfigurations))
 	for _, arn := range room.LoggingConfigurations {
@@ -26,7 +26,7 @@ func (s *Service) show(ctx context.Context, pub *Publication, room *Room, rate i
 	mark := s.recorder.Intend(pub, to)
 	published := true // if Publish panics: rather one record too many
 	defer func() { mark(published) }()
-	err := s.broker.Publish(ctx, pub, rate)
+	err := s.publish(ctx, pub, rate)
 	published = err == nil || errors.Is(err, ErrUnknownOutcome) // rather one record too many
 	return err
 }

@@ -67,9 +67,16 @@ func (s *Service) review(ctx context.Context, m *pendingMessage, room *Room) err
 		return nil
 	}
 	if s.reviewer != nil {
+		span := s.step(ctx, stepReview)
+		if span != nil {
+			ctx = WithSpan(ctx, span)
+		}
 		verdict, err := s.reviewer.Review(ctx, room.Handler.URI, m.reviewPayload(), func(v *Verdict) error {
 			return verdictFault(v, room.MaximumMessageLength)
 		})
+		if span != nil {
+			span.End(err)
+		}
 		switch {
 		case err != nil: // no answer that can be used
 		case !verdict.Allow:

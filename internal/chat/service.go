@@ -19,10 +19,13 @@ type Service struct {
 	limits        *limits
 	reviewer      Reviewer
 	recorder      Recorder
+	notice        func(Notice)
+	tracer        Tracer
+	traced        traced
 }
 
 // ServiceConfig is what a Service works with. All members are required but Reviewer,
-// Recorder and Quotas.
+// Recorder, Tracer and Quotas.
 type ServiceConfig struct {
 	Store  Store
 	Broker Broker
@@ -31,11 +34,15 @@ type ServiceConfig struct {
 	Reviewer Reviewer
 	// Recorder keeps what is shown in rooms that log. Without one nothing is kept.
 	Recorder Recorder
+	// Tracer keeps the times of what is done. Without one none are kept.
+	Tracer Tracer
 	// TokenLifetime is how long a token may open a connection, never longer than the
 	// session it grants.
 	TokenLifetime time.Duration
 	// Quotas hold for every account and region by itself.
 	Quotas Quotas
+	// Notice, unless nil, is told of what moderators in rooms do.
+	Notice func(Notice)
 }
 
 func NewService(c ServiceConfig) *Service {
@@ -49,6 +56,8 @@ func NewService(c ServiceConfig) *Service {
 		limits:        newLimits(c.Quotas, c.Broker),
 		reviewer:      c.Reviewer,
 		recorder:      c.Recorder,
+		notice:        c.Notice,
+		tracer:        c.Tracer,
 	}
 }
 

@@ -22,7 +22,8 @@ type Session struct {
 	Room         *ARN // of the room as it was found; its sessions share it
 	UserID       string
 	Capabilities Capability
-	Expires      time.Time
+	Token        TokenID    // names the session: a token opens one
+	Expires      int64      // Unix time, in seconds
 	Address      netip.Addr // the client's, for review handlers
 
 	sender string // the Sender object of its messages, encoded once
@@ -79,7 +80,8 @@ func (s *Service) Admit(ctx context.Context, claims Claims, by uint64) (*Session
 		Room:         &room.ARN,
 		UserID:       claims.UserID,
 		Capabilities: claims.Capabilities,
-		Expires:      claims.SessionExpires,
+		Expires:      claims.SessionExpires.Unix(),
+		Token:        claims.ID,
 		sender:       string(appendSender(sender[:0], claims.UserID, claims.Attributes)),
 	}, nil
 }
@@ -143,7 +145,7 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 		out.Err = &Error{Code: BadRequest, Message: "The request is not a text frame."}
 	case fault != nil:
 		out.Err = fault
-	case !accepted.Before(session.Expires):
+	case !accepted.Before(time.Unix(session.Expires, 0)):
 		out.Err = ErrSessionExpired
 	default:
 		var err error
@@ -154,16 +156,44 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 	if out.Err != nil {
 		return out
 	}
+	var span Span
+	if s.tracer != nil {
+		ctx, span = s.begin(ctx, request.Action, accepted)
+	}
 	switch request.Action {
 	case ActionSendMessage:
 		s.sendMessage(ctx, session, room, &request, accepted, &out)
 	case ActionDeleteMessage:
 		out.Err = s.deleteMessage(ctx, session, room, &request, accepted)
+		s.noteModeration(session, &request, out.Err, accepted)
 	case ActionDisconnectUser:
 		out.Err = s.disconnectUser(ctx, session, room, &request, accepted)
+		s.noteModeration(session, &request, out.Err, accepted)
+	}
+	if span != nil {
+		endWith(span, &out)
 	}
 	return out
 }
+
+// noteModeration tells those who run the server what a moderator did, or tried.
+func (s *Service) noteModeration(session *Session, request *action, err error, at time.Time) {
+	if s.notice == nil {
+		return
+	}
+	n := Notice{
+		ID: NewID(), Time: at, Action: request.Action, By: Actor{UserID: session.UserID}, From: session.Address,
+		Scope: session.Room.Scope, Resource: *session.Room, Session: session.Token.String(),
+		UserID: cut(request.UserID, MaxUserIDLength), MessageID: cut(request.ID, maxMessageIDLength),
+	}
+	if err != nil {
+		n.Refused = AsError(err).Code.String()
+	}
+	s.notice(n)
+}
+
+// cut is at most so many bytes of what a client sent.
+func cut(text string, most int) string { return strings.ToValidUTF8(text[:min(len(text), most)], "") }
 
 // IVS: chat-messaging-api/SendMessage
 func (s *Service) sendMessage(ctx context.Context, session *Session, room *Room, request *action, accepted time.Time, out *Outcome) {

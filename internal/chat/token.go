@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -38,6 +39,9 @@ type Claims struct {
 
 // TokenID identifies a token; a token opens one connection.
 type TokenID [12]byte
+
+// String is the id in hexadecimal digits.
+func (id TokenID) String() string { return hex.EncodeToString(id[:]) }
 
 // TokenKey is one key of the ring that seals tokens.
 type TokenKey struct {

@@ -121,7 +121,7 @@ func TestAdmit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *session.Room != room || session.UserID != "u" || session.Capabilities != MaySendMessage || !session.Expires.Equal(claims.SessionExpires) {
+	if *session.Room != room || session.UserID != "u" || session.Capabilities != MaySendMessage || session.Expires != claims.SessionExpires.Unix() {
 		t.Errorf("got %+v", session)
 	}
 	if got, want := session.sender, `{"UserId":"u","Attributes":{"a":"1","b":"2"}}`; got != want {

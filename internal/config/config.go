@@ -80,8 +80,17 @@ type Config struct {
 
 	Console bool `name:"console" env:"PARLOR_CONSOLE" default:"false" dev:"true" help:"Serve the web console under /console/: pages that work with this server as a client of its API, with an access key that is typed in and stays in the browser's tab."`
 
+	AuditLog          string   `name:"audit-log" env:"PARLOR_AUDIT_LOG" default:"" placeholder:"FILE" help:"File that a line of JSON is added to for each operation that changes something or makes a token, and for what moderators in rooms do: who, what, when and from where, never content. Made anew when it is renamed, for logrotate. Default: none."`
+	EventWebhooks     []string `name:"webhook" env:"PARLOR_WEBHOOK" default:"" placeholder:"URL,..." url:"secret" help:"HTTP endpoints that events of rooms, sessions and moderation are posted to, signed as review webhooks are, at least once, in order. What waits for them is kept in the data directory."`
+	WebhookEvents     []string `name:"webhook-events" env:"PARLOR_WEBHOOK_EVENTS" default:"" placeholder:"GROUP,..." help:"The groups of events that webhooks get: room, session, moderation. Default: all."`
+	CloudWatchMetrics string   `name:"cloudwatch-metrics" env:"PARLOR_CLOUDWATCH_METRICS" default:"" placeholder:"NAMESPACE" help:"Publish the metrics of Amazon IVS Chat under their names to Amazon CloudWatch each minute, in this namespace; CloudWatch is found as by any AWS SDK (AWS_ENDPOINT_URL_CLOUDWATCH, AWS_REGION, AWS_ACCESS_KEY_ID, ...). What stands for CloudWatch takes AWS/IVSChat; CloudWatch itself refuses names that begin with AWS/: use another there, such as IVSChat. Default: they are not published."`
+	DebugListen       string   `name:"debug-listen" env:"PARLOR_DEBUG_LISTEN" default:"" placeholder:"HOST:PORT" help:"A loopback address where profiles of the process are served, under /debug/pprof/, to whoever is on this machine. Default: nowhere."`
+
 	LogLevel  string `name:"log-level" env:"PARLOR_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"Least severity that is logged: debug, info, warn or error."`
 	LogFormat string `name:"log-format" env:"PARLOR_LOG_FORMAT" default:"auto" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal, else json."`
+
+	// Tracing is set from OpenTelemetry's variables.
+	Tracing Tracing `kong:"-"`
 }
 
 // Field is one setting.

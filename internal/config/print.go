@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,8 +22,12 @@ func (c *Config) YAML() string {
 		case time.Duration:
 			value = short(v)
 		case []string:
+			v = slices.Clone(v)
 			quoted := make([]string, len(v))
 			for i := range v {
+				if f.Hides {
+					v[i] = WithoutPassword(v[i])
+				}
 				quoted[i] = strconv.Quote(v[i])
 			}
 			fmt.Fprintf(&b, "%s: [%s]\n", f.Name, strings.Join(quoted, ", "))

@@ -48,6 +48,8 @@ const (
 	minChatlogInterval = 100 * time.Millisecond
 	maxChatlogInterval = time.Hour
 	minSpoolLimit      = 32 // megabytes: some segments
+
+	maxNamespace = 255 // of CloudWatch
 )
 
 // Validate returns nil, or [Faults] naming everything that is wrong.
@@ -110,6 +112,7 @@ func (c *Config) Validate() error {
 	if c.ChatlogSpoolLimit < minSpoolLimit {
 		fault("chatlog-spool-limit", "%d is less than %d megabytes", c.ChatlogSpoolLimit, minSpoolLimit)
 	}
+	c.validateObservability(fault)
 	oneOf("log-level", c.LogLevel, "debug", "info", "warn", "error")
 	oneOf("log-format", c.LogFormat, "auto", "text", "json")
 	if len(faults) > 0 {
@@ -136,6 +139,9 @@ func (c *Config) validateNodes(fault func(setting, format string, args ...any)) 
 	}
 }
 
+// eventGroups are what --webhook-events may name.
+var eventGroups = []string{"room", "session", "moderation"}
+
 // validateReview checks the webhooks.
 func (c *Config) validateReview(fault func(setting, format string, args ...any)) {
 	seen := map[string]bool{}
@@ -154,9 +160,40 @@ func (c *Config) validateReview(fault func(setting, format string, args ...any))
 		}
 		seen[arn] = true
 	}
+	for i, text := range c.EventWebhooks {
+		u, err := url.Parse(text)
+		switch {
+		case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
+			fault("webhook", "%s is not the URL of an HTTP endpoint", WithoutPassword(text))
+		case u.User != nil:
+			fault("webhook", "%s has a user or password in it; requests are signed instead", u.Redacted())
+		case slices.Contains(c.EventWebhooks[:i], text):
+			fault("webhook", "%s is given twice", WithoutPassword(text))
+		}
+	}
+	for _, group := range c.WebhookEvents {
+		if !slices.Contains(eventGroups, group) {
+			fault("webhook-events", "%q is none of %s", group, strings.Join(eventGroups, ", "))
+		}
+	}
 	if c.WebhookSecret != "" {
 		if err := readable(c.WebhookSecret); err != nil {
 			fault("webhook-secret", "%v", err)
+		}
+	}
+}
+
+// validateObservability checks where what the process says of itself goes.
+func (c *Config) validateObservability(fault func(setting, format string, args ...any)) {
+	if n := c.CloudWatchMetrics; len(n) > maxNamespace || strings.HasPrefix(n, ":") || strings.ContainsFunc(n, func(r rune) bool { return r < ' ' || r > '~' }) || strings.TrimSpace(n) != n {
+		fault("cloudwatch-metrics", "%.300q is not a namespace such as IVSChat", n)
+	}
+	if c.DebugListen != "" {
+		host, port, err := net.SplitHostPort(c.DebugListen)
+		if number, portErr := strconv.Atoi(port); err != nil || portErr != nil || number < 0 || number > 65535 {
+			fault("debug-listen", "%q is not HOST:PORT, such as 127.0.0.1:6060", c.DebugListen)
+		} else if !LoopbackName(host) {
+			fault("debug-listen", "%s can be reached from other machines, which profiles are not for: say 127.0.0.1:%s", c.DebugListen, port)
 		}
 	}
 }

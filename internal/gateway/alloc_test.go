@@ -27,7 +27,7 @@ type crowd struct {
 
 func newCrowd(t testing.TB, size int, ring bool) *crowd {
 	t.Helper()
-	g := New(Config{Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), PingInterval: time.Hour, IOUring: ring})
+	g := New(Config{Service: chat.NewService(chat.ServiceConfig{}), Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), PingInterval: time.Hour, IOUring: ring})
 	c := &crowd{room: newRoom(g, chat.ARN{}), pub: chat.Publication{
 		Kind:     chat.PublishMessage,
 		Frame:    []byte(`{"Type":"MESSAGE","Id":"M2YcHkgffEvU","Content":"` + strings.Repeat("x", 200) + `"}`),
@@ -62,7 +62,7 @@ func newCrowd(t testing.TB, size int, ring bool) *crowd {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := newSession(g, c.room, &chat.Session{Expires: time.Now().Add(time.Hour)}, conn)
+		s := newSession(g, c.room, &chat.Session{Expires: time.Now().Add(time.Hour).Unix()}, conn)
 		c.room.join(s, false)
 		c.sessions = append(c.sessions, s)
 		running.Go(func() {

@@ -56,6 +56,8 @@ type Config struct {
 	ConnectionsPerAddress, HandshakesPerAddress int
 	// IOUring has the workers send by io_uring where the kernel lets them.
 	IOUring bool
+	// Notice, unless nil, is told of every session's start and end.
+	Notice func(chat.Notice)
 }
 
 // Gateway serves the messaging API on one node.
@@ -68,12 +70,14 @@ type Gateway struct {
 	pingInterval time.Duration
 	origins      []string
 	addresses    *addresses
+	notice       func(chat.Notice)
 
 	wheel   *wheel
 	lot     lot
 	workers []*worker
 	placed  atomic.Uint32 // rooms, for their place among the workers
 	inline  int           // inlineSessions, but for tests
+	traces  bool          // times are kept of some publications
 	// sendBuffer is the constant, but for tests.
 	sendBuffer int
 	// running counts users of rooms (handshakes, then sessions), and goroutines that
@@ -113,10 +117,12 @@ func New(c Config) *Gateway {
 		metrics:      newMetrics(c.Metrics, tallies),
 		workers:      workers,
 		inline:       inlineSessions,
+		traces:       c.Service.Traces(),
 		sendBuffer:   sendBuffer,
 		compression:  c.Compression,
 		pingInterval: c.PingInterval,
 		origins:      c.AllowedOrigins,
+		notice:       c.Notice,
 		addresses: &addresses{
 			connections: c.ConnectionsPerAddress, handshakes: c.HandshakesPerAddress, open: map[netip.Prefix]int{},
 		},

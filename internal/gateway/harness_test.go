@@ -49,6 +49,7 @@ type nodeOptions struct {
 	sendBuffer    int // bytes that the server's sockets hold
 	tls           bool
 	reviewer      chat.Reviewer
+	tracer        chat.Tracer
 }
 
 var scope = chat.Scope{Region: "us-west-2", Account: "123456789012"}
@@ -64,7 +65,7 @@ func startNode(t *testing.T, o nodeOptions) *node {
 	n := &node{t: t, options: o, store: &memoryStore{rooms: map[chat.ARN]chat.Room{}, spent: map[chat.TokenID]uint64{}}, registry: prometheus.NewRegistry()}
 	b := &memoryBroker{deliver: func(pub *chat.Publication) { n.gateway.Deliver(pub) }, rooms: map[chat.ARN]*memoryRoom{}}
 	n.broker = b
-	n.service = chat.NewService(chat.ServiceConfig{Store: n.store, Broker: b, Reviewer: o.reviewer, TokenLifetime: o.tokenLifetime})
+	n.service = chat.NewService(chat.ServiceConfig{Store: n.store, Broker: b, Reviewer: o.reviewer, Tracer: o.tracer, TokenLifetime: o.tokenLifetime})
 	n.gateway = New(Config{
 		Service:      n.service,
 		Broker:       b,

@@ -102,6 +102,9 @@ func (r *room) deliver(pub *chat.Publication) {
 	if grew {
 		r.dropSlow()
 	}
+	if r.gateway.traces {
+		r.first(pub)
+	}
 	if sessions <= r.gateway.inline {
 		r.each((*session).wake)
 		return

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -392,13 +393,27 @@ func (p *page) press(keys ...string) {
 		if !named {
 			text = parts[len(parts)-1]
 		}
-		var options []chromedp.KeyOption
+		var modifiers chromedp.Modifier
 		for _, modifier := range parts[:len(parts)-1] {
-			options = append(options, chromedp.KeyModifiers(map[string]chromedp.Modifier{
+			modifiers |= map[string]chromedp.Modifier{
 				"Shift": chromedp.ModifierShift, "Control": chromedp.ModifierCtrl, "Alt": chromedp.ModifierAlt, "Meta": chromedp.ModifierMeta,
-			}[modifier]))
+			}[modifier]
 		}
-		p.do("press "+key, chromedp.KeyEvent(text, options...))
+		for _, r := range text {
+			// What a key types is sent with its going down: a page that takes the key for
+			// itself thereby keeps it from being typed, as with a person's.
+			events := kb.Encode(r)
+			if len(events) == 3 {
+				if modifiers&^chromedp.ModifierShift == 0 {
+					events[0].Text, events[0].UnmodifiedText = events[1].Text, events[1].UnmodifiedText
+				}
+				events = slices.Delete(events, 1, 2)
+			}
+			for _, event := range events {
+				event.Modifiers |= int64(modifiers)
+				call(p, input.DispatchKeyEvent, *event)
+			}
+		}
 	}
 }
 

@@ -35,6 +35,7 @@ type handlers struct {
 	named map[string]review
 	asked map[string][]question // by the handler's ARN
 	dry   map[string]int        // dry runs, by ARN
+	trace string                // that of the last question to a webhook
 }
 
 // review is what a handler does with a message: an answer, or one of the errors below.
@@ -217,6 +218,9 @@ func (h *handlers) sign(timestamp string, payload []byte) string {
 
 // serveWebhook is an endpoint that stands for functions. It believes nobody.
 func (h *handlers) serveWebhook(w http.ResponseWriter, r *http.Request) {
+	h.mu.Lock()
+	h.trace = r.Header.Get("Traceparent")
+	h.mu.Unlock()
 	payload, err := io.ReadAll(r.Body)
 	if err != nil {
 		return

@@ -37,10 +37,13 @@ import (
 	"parlor/internal/broker"
 	"parlor/internal/chat"
 	"parlor/internal/chatlog"
+	"parlor/internal/cloudwatch"
 	"parlor/internal/config"
 	"parlor/internal/credentials"
 	"parlor/internal/gateway"
+	"parlor/internal/notices"
 	"parlor/internal/store"
+	"parlor/internal/tracing"
 )
 
 const (
@@ -64,22 +67,28 @@ type Server struct {
 	logger      *slog.Logger
 	drainWindow time.Duration
 
-	listener net.Listener
-	keys     *credentials.File     // nil: any are accepted
-	renew    func(context.Context) // keeps the TLS certificate up to date; may be nil
-	store    *store.Store
-	broker   broker.Running
-	node     string                          // names this process among the nodes
-	shared   bool                            // the store may have other nodes
-	alone    bool                            // there is no broker for them
-	others   atomic.Pointer[[]chat.NodeBeat] // as they were heard of last; nil before
-	mode     config.Mode
-	started  time.Time
-	metrics  *prometheus.Registry
-	recorder *chatlog.Recorder
-	service  *chat.Service
-	gateway  *gateway.Gateway
-	http     *http.Server
+	listener  net.Listener
+	keys      *credentials.File     // nil: any are accepted
+	renew     func(context.Context) // keeps the TLS certificate up to date; may be nil
+	store     *store.Store
+	broker    broker.Running
+	node      string                          // names this process among the nodes
+	shared    bool                            // the store may have other nodes
+	alone     bool                            // there is no broker for them
+	others    atomic.Pointer[[]chat.NodeBeat] // as they were heard of last; nil before
+	mode      config.Mode
+	started   time.Time
+	metrics   *prometheus.Registry
+	recorder  *chatlog.Recorder
+	tracer    *tracing.Tracer       // nil: no times are kept
+	publisher *cloudwatch.Publisher // nil: metrics are not published
+	notices   *notices.Notices
+	service   *chat.Service
+	gateway   *gateway.Gateway
+	http      *http.Server
+
+	debugListener net.Listener // nil: profiles are not served
+	debug         *http.Server
 
 	draining atomic.Bool
 }
@@ -111,8 +120,12 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	if s.listener, err = listen(c); err != nil {
 		return nil, err
 	}
-	if s.store, err = openStore(c); err != nil {
+	if s.debugListener, err = newDebug(c); err != nil {
 		s.listener.Close()
+		return nil, err
+	}
+	if s.store, err = openStore(c); err != nil {
+		s.closeListeners()
 		return nil, err
 	}
 	registry := prometheus.NewRegistry()
@@ -120,12 +133,12 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	s.metrics = registry
 	reviewer, err := newReviewer(c, logger, registry)
 	if err != nil {
-		s.listener.Close()
+		s.closeListeners()
 		s.store.Close()
 		return nil, err
 	}
 	if s.recorder, err = newRecorder(c, logger, registry); err != nil {
-		s.listener.Close()
+		s.closeListeners()
 		s.store.Close()
 		return nil, err
 	}
@@ -133,15 +146,39 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		s.listener = gateway.TLSListener(s.listener, encryption)
 	}
 	s.node = chat.NewID()
-	if err = s.company(context.Background()); err == nil {
-		s.broker, err = s.newBroker(c, registry)
-	}
-	if err != nil {
-		s.listener.Close()
+	if s.tracer, err = newTracer(c.Tracing, s.node, logger, registry); err != nil {
+		s.closeListeners()
 		s.store.Close()
 		return nil, err
 	}
-	s.service = chat.NewService(chat.ServiceConfig{Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, TokenLifetime: c.TokenLifetime, Quotas: quotas})
+	if c.CloudWatchMetrics != "" {
+		s.publisher = cloudwatch.New(cloudwatch.Config{Namespace: c.CloudWatchMetrics, Figures: registry, Metrics: registry, Logger: logger})
+	}
+	var tracer chat.Tracer
+	if s.tracer != nil {
+		tracer = s.tracer
+	}
+	if err = s.company(context.Background()); err == nil {
+		s.broker, err = s.newBroker(c, registry)
+	}
+	if err == nil {
+		s.notices, err = newNotices(c, s.node, logger, registry)
+	}
+	if err != nil {
+		s.closeListeners()
+		s.store.Close()
+		return nil, err
+	}
+	var notice, ofSessions func(chat.Notice) // nil: nobody wants to know
+	if s.notices.Any() {
+		notice = s.notices.Notice
+	}
+	if s.notices.Sessions() {
+		ofSessions = s.notices.Notice
+	}
+	s.service = chat.NewService(chat.ServiceConfig{
+		Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, Tracer: tracer, TokenLifetime: c.TokenLifetime, Quotas: quotas, Notice: notice,
+	})
 	s.gateway = gateway.New(gateway.Config{
 		Service:      s.service,
 		Broker:       s.broker,
@@ -154,6 +191,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		ConnectionsPerAddress: c.ConnectionsPerAddress,
 		HandshakesPerAddress:  c.HandshakesPerAddress,
 		IOUring:               c.IOUring,
+		Notice:                ofSessions,
 	})
 	api := awsapi.New(awsapi.Config{
 		Service:        s.service,
@@ -163,6 +201,8 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		DefaultAccount: c.Account,
 		Regions:        c.Regions,
 		Node:           s.describe,
+		Notice:         notice,
+		Tracer:         tracer,
 	})
 	var pages http.Handler
 	if c.Console {
@@ -183,7 +223,16 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		ErrorLog:          httpLog(logger),
 	}
 	newUnserved(registry).watch(s.http)
+	s.debug = &http.Server{Handler: http.HandlerFunc(serveProfiles), ReadHeaderTimeout: readHeaderTimeout, ErrorLog: httpLog(logger)}
 	return s, nil
+}
+
+// closeListeners closes what a server that does not start listened on.
+func (s *Server) closeListeners() {
+	s.listener.Close()
+	if s.debugListener != nil {
+		s.debugListener.Close()
+	}
 }
 
 // httpLog takes what net/http has to say: panics and a listener without file
@@ -242,7 +291,7 @@ func (s *Server) Run(ctx context.Context) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var children sync.WaitGroup
-	failed := make(chan error, 5)
+	failed := make(chan error, 7)
 	// The recorder goes on until nobody publishes any more.
 	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRecording()
@@ -257,6 +306,14 @@ func (s *Server) Run(ctx context.Context) error {
 			failed <- fmt.Errorf("serve %s: %w", s.Addr(), err)
 		}
 	})
+	if s.debugListener != nil {
+		s.logger.Info("profiles are served on this machine", "url", "http://"+s.debugListener.Addr().String()+profilesPath)
+		children.Go(func() {
+			if err := s.debug.Serve(s.debugListener); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve profiles: %w", err)
+			}
+		})
+	}
 	children.Go(func() {
 		if err := s.gateway.Run(running); err != nil {
 			failed <- fmt.Errorf("run the messaging gateway: %w", err)
@@ -271,6 +328,25 @@ func (s *Server) Run(ctx context.Context) error {
 			failed <- fmt.Errorf("run the broker: %w", err)
 		}
 	})
+	// Nor do the notices, before the last session has ended.
+	noticing, stopNoticing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopNoticing()
+	var noted sync.WaitGroup
+	noted.Go(func() {
+		if err := s.notices.Run(noticing); err != nil {
+			failed <- fmt.Errorf("keep notices: %w", err)
+		}
+	})
+	// What the others did last is told too.
+	telling, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopTelling()
+	var tellers sync.WaitGroup
+	if s.tracer != nil {
+		tellers.Go(func() { s.tracer.Run(telling) })
+	}
+	if s.publisher != nil {
+		tellers.Go(func() { s.publisher.Run(telling) })
+	}
 	children.Go(func() { s.prune(running) })
 	children.Go(func() { s.hearControl(running) })
 	children.Go(func() { s.renewShares(running) })
@@ -296,13 +372,18 @@ func (s *Server) Run(ctx context.Context) error {
 	begun := time.Now()
 	s.drain(running)
 	s.shutDown(running)
+	s.debug.Close() // its error is the listener's; a profile of the drain is cut short
 	stop()
 	children.Wait()
+	stopNoticing()
 	stopRecording()
+	noted.Wait()
 	recorder.Wait()
 	s.giveUpShares(connected)
 	disconnect()
 	link.Wait()
+	stopTelling()
+	tellers.Wait()
 	err := s.store.Close()
 	if err != nil {
 		err = fmt.Errorf("close the store: %w", err)

@@ -22,6 +22,9 @@ import (
 // load.
 const readersPatience = 2 * time.Minute
 
+// ready is what a server says when it may be used.
+const ready = "Parlor … is ready.\n"
+
 // reader does what a page says, in an empty directory.
 type reader struct {
 	t    *testing.T
@@ -102,7 +105,7 @@ func (r *reader) read(all []block) {
 		b := &all[i]
 		if b.server != "" {
 			r.begin(b, "server", b.server)
-			r.await(b, "server", "Parlor … is ready.\n")
+			r.await(b, "server", ready)
 		}
 		if b.before != "" {
 			r.run(b, b.before)
@@ -113,6 +116,9 @@ func (r *reader) read(all []block) {
 		switch {
 		case b.language == "sh" && b.runs() && b.terminal != "":
 			r.begin(b, b.terminal, b.command())
+			if b.serves() {
+				r.await(b, b.terminal, ready)
+			}
 		case b.language == "sh" && b.runs():
 			printed = r.run(b, b.command())
 		case b.runs():

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,13 +37,17 @@ import (
 // is anything within a line, or, alone, any lines. With a comment terminal it is what
 // is in that terminal by now, among other lines.
 //
-// docs/operations.md is not among the pages: deploy/test has its commands.
+// Pages in others have tests of their own.
 
 // tried are the languages of blocks that are run or used.
 var tried = []string{"sh", "js", "html", "go", "python", "json", "yaml"}
 
-// others are the tests of pages that are not run here.
-var others = map[string]string{"docs/operations.md": "deploy/test/operations_test.go"}
+// others are pages that are not run here, and what a reader is to know of their tests.
+var others = map[string]string{
+	"docs/operations.md":  "deploy/test makes and restores its backups, and holds its other commands of Parlor's and of Helm's to what these know, without running them",
+	"docs/install.md":     "deploy/release runs its commands in a Debian of their own",
+	"docs/development.md": "TestDevelopmentPage runs it",
+}
 
 const untriedPage = "docs/untried.md"
 
@@ -62,6 +67,11 @@ func (b *block) at() string { return fmt.Sprintf("%s:%d", b.page, b.line) }
 // runs reports whether the block is run or used here.
 func (b *block) runs() bool {
 	return b.untried == "" && b.tried == "" && slices.Contains(tried, b.language)
+}
+
+// serves reports whether the block starts a server, which says when it is ready.
+func (b *block) serves() bool {
+	return regexp.MustCompile(`\bparlor (dev|serve)\b`).MatchString(b.command())
 }
 
 // command is what is run.
@@ -203,22 +213,23 @@ func TestDocumentsUntried(t *testing.T) {
 
 The commands and programs of the README and of these pages are run by %s, in a network with nothing but loopback in it. There npm
 takes the packages that %s installed, Go the modules of its cache, and Python those of the system; paths below %s are moved aside.
-[operations.md](operations.md) is left to deploy/test: it makes and restores the backups of that page, and holds its other commands of Parlor's and of
-Helm's to what these know, without running them.
 
-These are not run:
+Pages with tests of their own:
+
+`, "`TestDocuments`", "`make deps`", "`/tmp`")
+	for _, page := range slices.Sorted(maps.Keys(others)) {
+		name := strings.TrimPrefix(page, "docs/")
+		fmt.Fprintf(&b, "* [%s](%s): %s.\n", name, name, others[page])
+	}
+	b.WriteString(`
+Of the others these are not run:
 
 | page | command | why not |
 |---|---|---|
-`, "`TestDocuments`", "`make deps`", "`/tmp`")
+`)
 	pages := documents(t)
-	names := make([]string, 0, len(pages))
-	for name := range pages {
-		names = append(names, name)
-	}
-	slices.Sort(names)
 	tests := testNames(t)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(pages)) {
 		link := strings.TrimPrefix(name, "docs/")
 		if link == name {
 			link = "../" + name
@@ -240,7 +251,7 @@ These are not run:
 				}
 			case block.language == "sh":
 				shown := pages[name][i+1:]
-				if block.terminal != "" && (len(shown) == 0 || shown[0].language != "") {
+				if block.terminal != "" && !block.serves() && (len(shown) == 0 || shown[0].language != "") {
 					t.Errorf("%s: what is seen in the terminal %s must follow: nobody knows when to go on", block.at(), block.terminal)
 				}
 			case block.file == "":

@@ -47,6 +47,7 @@ deps:
 	  command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || echo haproxy; \
 	  command -v sqlite3 >/dev/null || echo sqlite3; \
 	  command -v curl >/dev/null || echo curl; \
+	  command -v openssl >/dev/null || echo openssl; \
 	  command -v systemd-analyze >/dev/null || echo systemd; \
 	  command -v ip >/dev/null || [ -x /sbin/ip ] || echo iproute2; \
 	  node --version >/dev/null 2>&1 || echo nodejs; \

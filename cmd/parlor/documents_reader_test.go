@@ -152,7 +152,7 @@ func (r *reader) read(all []block) {
 func (r *reader) moved(text string) string {
 	text = strings.ReplaceAll(text, "/tmp/", r.dir+"/tmp/")
 	if r.port != "" {
-		text = strings.ReplaceAll(text, "127.0.0.1:4870", "127.0.0.1:"+r.port)
+		text = strings.NewReplacer("127.0.0.1:4870", "127.0.0.1:"+r.port, "0.0.0.0:4870", "127.0.0.1:"+r.port, "--listen :443", "--listen 127.0.0.1:0").Replace(text)
 	}
 	return text
 }
@@ -337,6 +337,9 @@ func (r *reader) tools(all []block) {
 	}
 	if uses("curl") {
 		r.need("curl", "curl", "--version")
+	}
+	if uses("openssl") {
+		r.need("openssl", "openssl", "version")
 	}
 	if uses("node") || uses("npm") {
 		r.need("Node", "node", "--version")

@@ -222,7 +222,7 @@ Pages with tests of their own:
 		fmt.Fprintf(&b, "* [%s](%s): %s.\n", name, name, others[page])
 	}
 	b.WriteString(`
-Of the others these are not run:
+Of the others these are not run as they are there:
 
 | page | command | why not |
 |---|---|---|
@@ -241,10 +241,17 @@ Of the others these are not run:
 				}
 				continue
 			}
+			first, _, _ := strings.Cut(strings.TrimSpace(block.text), "\n")
+			row := func(command, why string) {
+				command, _, _ = strings.Cut(strings.TrimSuffix(command, " \\"), "  #")
+				fmt.Fprintf(&b, "| [%s](%s) | `%s` | %s |\n", strings.TrimPrefix(name, "docs/"), link, strings.ReplaceAll(strings.TrimSpace(command), "|", `\|`), why)
+			}
+			if block.instead != "" {
+				row(first, "`"+block.instead+"` stands for it")
+			}
 			switch {
 			case block.untried != "":
-				first, _, _ := strings.Cut(strings.TrimSpace(block.text), "\n")
-				fmt.Fprintf(&b, "| [%s](%s) | `%s` | %s |\n", strings.TrimPrefix(name, "docs/"), link, strings.ReplaceAll(strings.TrimSuffix(first, " \\"), "|", `\|`), block.untried)
+				row(first, block.untried)
 			case block.tried != "":
 				if !tests[block.tried] {
 					t.Errorf("%s: there is no test %s", block.at(), block.tried)

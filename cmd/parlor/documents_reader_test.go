@@ -87,7 +87,7 @@ func newReader(t *testing.T, port string) *reader {
 	}
 	r := &reader{t: t, dir: dir, port: port, terminals: map[string]*another{}}
 	r.env = []string{"HOME=" + dir + "/home", "TMPDIR=" + dir + "/tmp", "PATH=" + dir + "/bin:" + os.Getenv("PATH"),
-		"USER=reader", "LANG=C.UTF-8", "TZ=UTC", "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1"}
+		"USER=reader", "LANG=C.UTF-8", "TZ=UTC", "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1", "npm_config_update_notifier=false"}
 	if port != "" {
 		r.env = append(r.env, "PARLOR_LISTEN=127.0.0.1:"+port, "AWS_ENDPOINT_URL_IVSCHAT=http://127.0.0.1:"+port)
 	}

@@ -75,7 +75,7 @@ deps:
 	fi
 
 check: ## gofmt, vet, staticcheck, a tidy go.mod, a static build of bounded size
-	@unformatted=$$(gofmt -l *.go bench cmd deploy internal); [ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l *.go bench cmd deploy internal testserver); [ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted"; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
 	go mod tidy -diff

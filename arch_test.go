@@ -38,6 +38,7 @@ var ours = []packageRule{
 	{pkg: "internal/config"},
 	{pkg: "internal/console"},
 	{pkg: "internal/credentials", code: []string{"internal/iam"}},
+	{pkg: "internal/develop"},
 	{pkg: "internal/gateway"},
 	{pkg: "internal/iam"},
 	{pkg: "internal/load"},
@@ -45,19 +46,22 @@ var ours = []packageRule{
 	{pkg: "internal/notices"},
 	{pkg: "internal/pgtest"},
 	{pkg: "internal/review", tests: []string{"internal/sigv4"}},
+	{pkg: "internal/seed", code: []string{"internal/awsapi", "internal/config"}},
 	{pkg: "internal/sigv4"},
 	{pkg: "internal/store", tests: []string{"internal/pgtest", "internal/store/storetest"}},
 	{pkg: "internal/store/storetest"},
 	{pkg: "internal/tracing", tests: []string{"internal/tracing/tracingtest"}},
 	{pkg: "internal/tracing/tracingtest"},
-	{pkg: "internal/server", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/cloudwatch", "internal/config", "internal/console", "internal/credentials", "internal/gateway", "internal/notices", "internal/review", "internal/store", "internal/tracing"}, tests: []string{"internal/pgtest", "internal/redistest"}},
-	{pkg: "internal/parlortest", code: []string{"internal/config", "internal/server"}, tests: []string{"internal/chatlog/chatlogtest", "internal/pgtest", "internal/redistest", "internal/tracing/tracingtest"}},
-	{pkg: "cmd/parlor", code: []string{"internal/chatlog", "internal/config", "internal/credentials", "internal/load", "internal/messaging", "internal/server", "internal/store"}, tests: []string{"internal/pgtest"}},
+	{pkg: "internal/server", code: []string{"internal/awsapi", "internal/broker", "internal/chatlog", "internal/cloudwatch", "internal/config", "internal/console", "internal/credentials", "internal/develop", "internal/gateway", "internal/notices", "internal/review", "internal/seed", "internal/store", "internal/tracing"}, tests: []string{"internal/pgtest", "internal/redistest"}},
+	{pkg: "internal/inprocess", code: []string{"internal/config", "internal/server"}},
+	{pkg: "testserver", code: []string{"internal/config", "internal/inprocess"}},
+	{pkg: "internal/parlortest", code: []string{"internal/config", "internal/inprocess"}, tests: []string{"internal/chatlog/chatlogtest", "internal/pgtest", "internal/redistest", "internal/tracing/tracingtest"}},
+	{pkg: "cmd/parlor", code: []string{"internal/chatlog", "internal/config", "internal/credentials", "internal/develop", "internal/load", "internal/messaging", "internal/seed", "internal/server", "internal/store"}, tests: []string{"internal/pgtest"}},
 	{pkg: "."},
 }
 
 // testSupport are packages that only tests import.
-var testSupport = []string{"internal/parlortest", "internal/redistest", "internal/broker/brokertest", "internal/chatlog/chatlogtest", "internal/pgtest", "internal/store/storetest", "internal/tracing/tracingtest"}
+var testSupport = []string{"internal/parlortest", "internal/inprocess", "internal/redistest", "internal/broker/brokertest", "internal/chatlog/chatlogtest", "internal/pgtest", "internal/store/storetest", "internal/tracing/tracingtest"}
 
 // borrowed are the modules of others: the packages whose code may import them (test
 // support counts as tests), whether tests may, and why we do not write it ourselves.
@@ -109,7 +113,7 @@ var borrowed = []struct {
 		why: "parses the extension header as the WebSocket library does"},
 	{module: "github.com/gobwas/ws", code: []string{"internal/gateway", "internal/load"}, tests: true,
 		why: "WebSocket frames without buffers of its own: kilobytes per connection"},
-	{module: "github.com/goccy/go-yaml", code: []string{"internal/config"},
+	{module: "github.com/goccy/go-yaml", code: []string{"internal/config", "internal/seed"},
 		why: "YAML with the line of every key; the other library is frozen"},
 	{module: "github.com/google/go-cmp", tests: true,
 		why: "differences a person can read"},

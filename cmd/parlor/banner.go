@@ -8,11 +8,15 @@ import (
 	"strings"
 
 	"parlor/internal/config"
+	"parlor/internal/develop"
 	"parlor/internal/server"
 )
 
+// mostSeeded is how many resources of the seed the banner names.
+const mostSeeded = 20
+
 // banner is what a person needs to use the server that listens at addr.
-func banner(c *config.Config, addr *net.TCPAddr, temporary bool) string {
+func banner(c *config.Config, addr *net.TCPAddr, temporary bool, seeded ...develop.Seeded) string {
 	host := addr.IP.String()
 	if addr.IP.IsUnspecified() {
 		host = "127.0.0.1"
@@ -62,6 +66,13 @@ func banner(c *config.Config, addr *net.TCPAddr, temporary bool) string {
 	}
 	if c.RedisURL != "" {
 		p("  Redis      %s", config.WithoutPassword(c.RedisURL))
+	}
+	for i, made := range seeded {
+		if i == mostSeeded {
+			p("             and %d more of %s", len(seeded)-i, c.Seed)
+			break
+		}
+		p("  Seeded     %s  %s", made.ARN, made.Name)
 	}
 	if c.Credentials != "" {
 		p("  Keys       %s", c.Credentials)

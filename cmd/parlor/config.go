@@ -8,6 +8,7 @@ import (
 
 	"parlor/internal/config"
 	"parlor/internal/credentials"
+	"parlor/internal/seed"
 )
 
 type configCommand struct {
@@ -44,6 +45,11 @@ func (c *checkCommand) Run(line *kong.Context) error {
 	}
 	if _, err := resolved.LoadQuotas(); err != nil {
 		return err
+	}
+	if resolved.Seed != "" {
+		if _, err := seed.Read(resolved.Seed, seed.Scope(&resolved)); err != nil {
+			return err
+		}
 	}
 	if resolved.TLSCert != "" {
 		if _, err := tls.LoadX509KeyPair(resolved.TLSCert, resolved.TLSKey); err != nil {

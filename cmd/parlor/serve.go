@@ -42,7 +42,7 @@ func runServer(c config.Config, temporary bool) error {
 	if err != nil {
 		return startHint(err)
 	}
-	fmt.Fprint(os.Stderr, banner(&c, s.Addr(), temporary))
+	fmt.Fprint(os.Stderr, banner(&c, s.Addr(), temporary, s.Seeded()...))
 
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -133,6 +134,16 @@ var operations = map[string]operation{
 
 	"POST /parlor/DescribeNode":  own("DescribeNode", http.StatusOK, describeNode),
 	"POST /parlor/DescribeToken": own("DescribeToken", http.StatusOK, describeToken),
+}
+
+// Operations are the names of all operations.
+func Operations() []string {
+	names := make([]string, 0, len(operations))
+	for _, o := range operations {
+		names = append(names, o.name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 const tagsPath = "/tags/"

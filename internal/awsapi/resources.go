@@ -12,23 +12,8 @@ import (
 
 // IVS: CreateRoom
 func createRoom(ctx context.Context, c *call, in *createRoomInput) (*roomOutput, error) {
-	var f faults
-	spec := chat.RoomSpec{Tags: in.Tags}
-	if name := f.name("name", in.Name); name != nil {
-		spec.Name = *name
-	}
-	if rate := f.integer("maximumMessageRatePerSecond", in.MaximumMessageRatePerSecond, 1, 100); rate != nil {
-		spec.MaximumMessageRatePerSecond = *rate
-	}
-	if length := f.integer("maximumMessageLength", in.MaximumMessageLength, 1, 500); length != nil {
-		spec.MaximumMessageLength = *length
-	}
-	spec.Handler = f.handler(in.MessageReviewHandler)
-	f.tags("tags", in.Tags)
-	if lcs := f.loggingConfigurations("loggingConfigurationIdentifiers", in.LoggingConfigurationIdentifiers); lcs != nil {
-		spec.LoggingConfigurations = *lcs
-	}
-	if err := f.err(); err != nil {
+	spec, err := in.spec()
+	if err != nil {
 		return nil, err
 	}
 	if err := c.mayAny(chat.KindRoom, tagging{set: in.Tags}); err != nil {
@@ -111,18 +96,8 @@ func listRooms(ctx context.Context, c *call, in *listRoomsInput) (*listRoomsOutp
 
 // IVS: CreateLoggingConfiguration
 func createLoggingConfiguration(ctx context.Context, c *call, in *createLoggingConfigurationInput) (*loggingConfigurationOutput, error) {
-	var f faults
-	spec := chat.LoggingConfigurationSpec{Tags: in.Tags}
-	if name := f.name("name", in.Name); name != nil {
-		spec.Name = *name
-	}
-	if in.DestinationConfiguration == nil {
-		f.add("destinationConfiguration", required)
-	} else {
-		spec.Destination = f.destination(in.DestinationConfiguration)
-	}
-	f.tags("tags", in.Tags)
-	if err := f.err(); err != nil {
+	spec, err := in.spec()
+	if err != nil {
 		return nil, err
 	}
 	if err := c.mayAny(chat.KindLoggingConfiguration, tagging{set: in.Tags}); err != nil {

@@ -166,6 +166,17 @@ func (l *Local) forgetIdle() {
 	l.unsubscribed = l.unsubscribed[:copy(l.unsubscribed, l.unsubscribed[n:])]
 }
 
+// Refill makes all rates whole, as if nothing had been published for a while. It is for
+// development.
+func (l *Local) Refill() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rates = chat.Rates[rateKey]{}
+	for _, room := range l.rooms {
+		room.rate = chat.Rate{}
+	}
+}
+
 // rateKey is a rate of a scope.
 type rateKey struct {
 	scope chat.Scope

@@ -167,6 +167,14 @@ type Recorder interface {
 	Intend(pub *Publication, to []*LoggingConfiguration) (mark func(published bool))
 }
 
+// Faults are what a server of development does to requests on purpose, so that clients
+// can be tried. Other servers have none.
+type Faults interface {
+	// Act may take its time over a request that is about to be carried out, or have it
+	// fail with the error that it returns.
+	Act(ctx context.Context, session *Session, action string) error
+}
+
 // Position is a publication's place in its room's log. The zero Position is before
 // everything: the first publication begins the first epoch.
 type Position struct {

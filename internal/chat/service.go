@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -19,13 +20,14 @@ type Service struct {
 	limits        *limits
 	reviewer      Reviewer
 	recorder      Recorder
+	faults        Faults
 	notice        func(Notice)
 	tracer        Tracer
 	traced        traced
 }
 
 // ServiceConfig is what a Service works with. All members are required but Reviewer,
-// Recorder, Tracer and Quotas.
+// Recorder, Tracer, Quotas and Faults.
 type ServiceConfig struct {
 	Store  Store
 	Broker Broker
@@ -41,6 +43,8 @@ type ServiceConfig struct {
 	TokenLifetime time.Duration
 	// Quotas hold for every account and region by itself.
 	Quotas Quotas
+	// Faults are injected into requests of sessions; nil but in development.
+	Faults Faults
 	// Notice, unless nil, is told of what moderators in rooms do.
 	Notice func(Notice)
 }
@@ -56,6 +60,7 @@ func NewService(c ServiceConfig) *Service {
 		limits:        newLimits(c.Quotas, c.Broker),
 		reviewer:      c.Reviewer,
 		recorder:      c.Recorder,
+		faults:        c.Faults,
 		notice:        c.Notice,
 		tracer:        c.Tracer,
 	}
@@ -138,25 +143,24 @@ func (s *Service) CreateRoom(ctx context.Context, scope Scope, spec RoomSpec) (R
 	if err := s.verifyHandler(ctx, spec.Handler); err != nil {
 		return Room{}, err
 	}
+	room := newRoom(ARN{Scope: scope, Kind: KindRoom, ID: NewID()}, spec)
+	return room, s.store.CreateRoom(ctx, room, s.limits.quotas.Rooms)
+}
+
+// newRoom is the room of a spec, made now.
+func newRoom(arn ARN, spec RoomSpec) Room {
 	now := storedNow()
-	room := Room{
-		ARN:                         ARN{Scope: scope, Kind: KindRoom, ID: NewID()},
+	return Room{
+		ARN:                         arn,
 		Name:                        spec.Name,
 		CreateTime:                  now,
 		UpdateTime:                  now,
-		MaximumMessageRatePerSecond: spec.MaximumMessageRatePerSecond,
-		MaximumMessageLength:        spec.MaximumMessageLength,
+		MaximumMessageRatePerSecond: cmp.Or(spec.MaximumMessageRatePerSecond, DefaultMaximumMessageRatePerSecond),
+		MaximumMessageLength:        cmp.Or(spec.MaximumMessageLength, DefaultMaximumMessageLength),
 		Handler:                     spec.Handler.apply(nil),
 		LoggingConfigurations:       spec.LoggingConfigurations,
 		Tags:                        withTags(nil, spec.Tags),
 	}
-	if room.MaximumMessageRatePerSecond == 0 {
-		room.MaximumMessageRatePerSecond = DefaultMaximumMessageRatePerSecond
-	}
-	if room.MaximumMessageLength == 0 {
-		room.MaximumMessageLength = DefaultMaximumMessageLength
-	}
-	return room, s.store.CreateRoom(ctx, room, s.limits.quotas.Rooms)
 }
 
 // inScope checks that logging configurations are of the room's own region and
@@ -274,16 +278,21 @@ type LoggingConfigurationSpec struct {
 //
 // IVS: CreateLoggingConfiguration
 func (s *Service) CreateLoggingConfiguration(ctx context.Context, scope Scope, spec LoggingConfigurationSpec) (LoggingConfiguration, error) {
+	lc := newLoggingConfiguration(ARN{Scope: scope, Kind: KindLoggingConfiguration, ID: NewID()}, spec)
+	return lc, s.store.CreateLoggingConfiguration(ctx, lc, s.limits.quotas.LoggingConfigurations)
+}
+
+// newLoggingConfiguration is the logging configuration of a spec, made now.
+func newLoggingConfiguration(arn ARN, spec LoggingConfigurationSpec) LoggingConfiguration {
 	now := storedNow()
-	lc := LoggingConfiguration{
-		ARN:         ARN{Scope: scope, Kind: KindLoggingConfiguration, ID: NewID()},
+	return LoggingConfiguration{
+		ARN:         arn,
 		Name:        spec.Name,
 		CreateTime:  now,
 		UpdateTime:  now,
 		Destination: spec.Destination,
 		Tags:        withTags(nil, spec.Tags),
 	}
-	return lc, s.store.CreateLoggingConfiguration(ctx, lc, s.limits.quotas.LoggingConfigurations)
 }
 
 // GetLoggingConfiguration returns a logging configuration.

@@ -153,6 +153,9 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 			out.Err = err
 		}
 	}
+	if s.faults != nil && out.Err == nil {
+		out.Err = s.faults.Act(ctx, session, request.Action)
+	}
 	if out.Err != nil {
 		return out
 	}

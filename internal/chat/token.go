@@ -262,6 +262,13 @@ func (s *Sealer) lookAgain(ctx context.Context, id uint32, begun time.Time) (key
 	return ring.keys[id], 0, nil
 }
 
+// forget drops the ring: the next token has it read again.
+func (s *Sealer) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ring.Store(&keyRing{})
+}
+
 // reload reads the ring from the store. s.mu is held.
 func (s *Sealer) reload(ctx context.Context) (*keyRing, error) {
 	keys, err := s.store.TokenKeys(ctx)

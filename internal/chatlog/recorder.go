@@ -216,7 +216,8 @@ func (r *Recorder) openShipper(to destination, dir string) (*shipper, error) {
 			return nil, fmt.Errorf("make a spool: %w", err)
 		}
 	}
-	s := &shipper{recorder: r, to: to, spool: spool, queue: newQueue(spool), sink: r.sinks(to), interval: r.config.Interval}
+	s := &shipper{recorder: r, to: to, spool: spool, queue: newQueue(spool), sink: r.sinks(to), interval: r.config.Interval,
+		discards: make(chan chan struct{}), ended: make(chan struct{})}
 	if to.Kind == chat.DestinationS3 && r.config.Local == "" {
 		s.interval = r.config.S3Interval
 	}

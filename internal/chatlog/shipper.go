@@ -33,6 +33,8 @@ type shipper struct {
 	spool    *spool
 	sink     sink
 	interval time.Duration
+	discards chan chan struct{} // asks run to give up what it has (discard.go)
+	ended    chan struct{}      // closed when run has
 
 	// Owned by run.
 	queue    *queue
@@ -57,6 +59,7 @@ const (
 
 // run ships until ctx ends.
 func (s *shipper) run(ctx context.Context) {
+	defer close(s.ended)
 	for ctx.Err() == nil {
 		pause := pollInterval
 		if s.due(false) {
@@ -70,6 +73,9 @@ func (s *shipper) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
+		case done := <-s.discards:
+			s.discard()
+			close(done)
 		}
 	}
 }

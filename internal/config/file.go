@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"reflect"
@@ -10,9 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 )
 
 // ReadFile reads a configuration file: a YAML mapping of settings to values, as the
@@ -39,33 +36,19 @@ func ReadFile(path string, mode Mode) (map[string]string, error) {
 
 // parseFile returns the values of a file, or its faults with the line in Where.
 func parseFile(data []byte, mode Mode) (map[string]string, Faults) {
-	file, err := parser.ParseBytes(data, 0)
-	if err != nil {
-		return nil, Faults{syntaxFault(err)}
+	body, faults := Document(data)
+	if body == nil {
+		return nil, faults // an empty file says nothing
 	}
-	if len(file.Docs) > 1 {
-		return nil, Faults{{Where: "1", Message: "the file has several YAML documents, it must have one"}}
-	}
-	if len(file.Docs) == 0 || file.Docs[0].Body == nil {
-		return nil, nil // an empty file says nothing
-	}
-	var entries []*ast.MappingValueNode
-	switch body := file.Docs[0].Body.(type) {
-	case *ast.MappingNode:
-		entries = body.Values
-	case *ast.MappingValueNode:
-		entries = []*ast.MappingValueNode{body}
-	case *ast.CommentGroupNode, *ast.NullNode:
-		return nil, nil
-	default:
-		return nil, Faults{{Where: lineOf(body), Message: "the file is not a mapping of settings to values, such as\n  listen: 127.0.0.1:4870"}}
+	entries, ok := Mapping(body)
+	if !ok {
+		return nil, Faults{{Where: Line(body), Message: "the file is not a mapping of settings to values, such as\n  listen: 127.0.0.1:4870"}}
 	}
 	values := map[string]string{}
-	var faults Faults
 	for _, entry := range entries {
 		text, err := readEntry(entry, values, mode)
 		if err != nil {
-			faults = append(faults, Fault{Where: lineOf(entry.Key), Message: err.Error()})
+			faults = append(faults, Fault{Where: Line(entry.Key), Message: err.Error()})
 			continue
 		}
 		values[entry.Key.GetToken().Value] = text
@@ -95,14 +78,14 @@ func readEntry(entry *ast.MappingValueNode, seen map[string]string, mode Mode) (
 		}
 		var items []string
 		for _, node := range value.Values {
-			if !isScalar(node) || strings.Contains(node.GetToken().Value, ",") {
+			if !IsScalar(node) || strings.Contains(node.GetToken().Value, ",") {
 				return "", fmt.Errorf("%s: want a list of single values", key)
 			}
 			items = append(items, node.GetToken().Value)
 		}
 		text = strings.Join(items, ",")
 	default:
-		if !isScalar(value) {
+		if !IsScalar(value) {
 			return "", fmt.Errorf("%s: want a single value", key)
 		}
 		text = value.GetToken().Value
@@ -113,14 +96,6 @@ func readEntry(entry *ast.MappingValueNode, seen map[string]string, mode Mode) (
 	return text, nil
 }
 
-func isScalar(n ast.Node) bool {
-	switch n.(type) {
-	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
-		return true
-	}
-	return false
-}
-
 // unknown says that a key is not a setting, and which one may have been meant.
 func unknown(key string, mode Mode) error {
 	for _, other := range []Mode{Dev, Serve} {
@@ -128,48 +103,16 @@ func unknown(key string, mode Mode) error {
 			return fmt.Errorf("%s is a setting of parlor %s only", key, other)
 		}
 	}
-	best, distance := "", 4 // farther than this is another word
+	var names []string
 	for _, f := range Fields(mode) {
-		if d := editDistance(strings.ToLower(strings.ReplaceAll(key, "_", "-")), f.Name); d < distance {
-			best, distance = f.Name, d
-		}
+		names = append(names, f.Name)
 	}
+	best := Closest(strings.ReplaceAll(key, "_", "-"), names)
 	if best == "" {
 		return fmt.Errorf("unknown key %q; see docs/config.md, or parlor config print", key)
 	}
 	return fmt.Errorf("unknown key %q; did you mean %q?", key, best)
 }
-
-// editDistance is the Levenshtein distance.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
-}
-
-func syntaxFault(err error) Fault {
-	var syntax yaml.Error
-	if errors.As(err, &syntax) && syntax.GetToken() != nil {
-		return Fault{Where: strconv.Itoa(syntax.GetToken().Position.Line), Message: "not YAML: " + syntax.GetMessage()}
-	}
-	return Fault{Message: "not YAML: " + err.Error()}
-}
-
-func lineOf(n ast.Node) string { return strconv.Itoa(n.GetToken().Position.Line) }
 
 // Apply sets what a file says; see [ReadFile].
 func (c *Config) Apply(values map[string]string) error {

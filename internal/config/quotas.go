@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 
 	"parlor/internal/chat"
 )
@@ -49,32 +48,23 @@ func (c *Config) LoadQuotas() (chat.Quotas, error) {
 
 // parseQuotas returns the quotas of a file, or its faults with the line in Where.
 func parseQuotas(text []byte) (q chat.Quotas, faults Faults) {
-	file, err := parser.ParseBytes(text, 0)
-	switch {
-	case err != nil:
-		return q, Faults{syntaxFault(err)}
-	case len(file.Docs) > 1:
-		return q, Faults{{Where: "1", Message: "the file has several YAML documents, it must have one"}}
-	case len(file.Docs) == 0 || file.Docs[0].Body == nil:
-		return q, nil // an empty file limits nothing
+	body, faults := Document(text)
+	if body == nil {
+		return q, faults // an empty file limits nothing
 	}
-	body := file.Docs[0].Body
-	switch body.(type) {
-	case *ast.CommentGroupNode, *ast.NullNode:
-		return q, nil
-	}
-	entries, ok := mapping(body)
+	entries, ok := Mapping(body)
 	if !ok {
-		return q, Faults{{Where: lineOf(body), Message: quotasForm}}
+		return q, Faults{{Where: Line(body), Message: quotasForm}}
 	}
 	fault := func(at ast.Node, format string, args ...any) {
-		faults = append(faults, Fault{Where: lineOf(at), Message: fmt.Sprintf(format, args...)})
+		faults = append(faults, Fault{Where: Line(at), Message: fmt.Sprintf(format, args...)})
 	}
 	numbers := map[string]*int{
 		"rooms": &q.Rooms, "logging-configurations": &q.LoggingConfigurations, "connections": &q.Connections,
 		"send-message": &q.SendMessage, "delete-message": &q.DeleteMessage, "disconnect-user": &q.DisconnectUser,
 	}
 	operations := chat.AWSQuotas().Requests
+	var err error
 	for _, entry := range entries {
 		name := entry.Key.GetToken().Value
 		number, found := numbers[name]
@@ -89,7 +79,7 @@ func parseQuotas(text []byte) (q chat.Quotas, faults Faults) {
 				fault(entry.Key, "%s: %v", name, err)
 			}
 		default:
-			of, ok := mapping(entry.Value)
+			of, ok := Mapping(entry.Value)
 			if !ok {
 				fault(entry.Key, "%s", operationForm)
 				continue
@@ -108,20 +98,9 @@ func parseQuotas(text []byte) (q chat.Quotas, faults Faults) {
 	return q, faults
 }
 
-// mapping returns the entries of a mapping.
-func mapping(node ast.Node) ([]*ast.MappingValueNode, bool) {
-	switch node := node.(type) {
-	case *ast.MappingNode:
-		return node.Values, true
-	case *ast.MappingValueNode:
-		return []*ast.MappingValueNode{node}, true
-	}
-	return nil, false
-}
-
 // quota reads a number, as it stands in the file: the YAML library would make 1 of 1.5.
 func quota(node ast.Node) (int, error) {
-	if !isScalar(node) {
+	if !IsScalar(node) {
 		return 0, errors.New("want a whole number")
 	}
 	text := node.GetToken().Value

@@ -100,6 +100,11 @@ func (c *Config) Validate() error {
 			fault("regions", "%q is not a region such as us-east-1", region)
 		}
 	}
+	if c.Seed != "" {
+		if err := readable(c.Seed); err != nil {
+			fault("seed", "%v", err)
+		}
+	}
 	c.validateNodes(fault)
 	within("token-lifetime", c.TokenLifetime, minTokenLifetime, chat.MaxSessionDuration)
 	within("ping-interval", c.PingInterval, minPingInterval, maxPingInterval)

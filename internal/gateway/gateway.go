@@ -27,8 +27,10 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,6 +86,9 @@ type Gateway struct {
 	// wait for a session's socket.
 	running sync.WaitGroup
 
+	// generation counts how often the store was emptied (develop.go).
+	generation atomic.Uint64
+
 	// deaf says that publications may not reach this node just now.
 	deaf atomic.Bool
 
@@ -94,8 +99,9 @@ type Gateway struct {
 
 	mu       sync.Mutex
 	rooms    map[chat.ARN]*room
-	draining bool // no new sessions
-	stopped  bool // and none at all
+	former   map[*room]bool // in no map any more, with sessions that end (develop.go)
+	draining bool           // no new sessions
+	stopped  bool           // and none at all
 }
 
 // maxHeldHandshakes bounds the handshakes that wait for the end of a drain, or for a store
@@ -126,11 +132,12 @@ func New(c Config) *Gateway {
 		addresses: &addresses{
 			connections: c.ConnectionsPerAddress, handshakes: c.HandshakesPerAddress, open: map[netip.Prefix]int{},
 		},
-		wheel: &wheel{base: time.Now()},
-		lot:   newLot(),
-		held:  make(chan struct{}, maxHeldHandshakes),
-		ended: make(chan struct{}),
-		rooms: map[chat.ARN]*room{},
+		wheel:  &wheel{base: time.Now()},
+		lot:    newLot(),
+		held:   make(chan struct{}, maxHeldHandshakes),
+		ended:  make(chan struct{}),
+		rooms:  map[chat.ARN]*room{},
+		former: map[*room]bool{},
 	}
 }
 
@@ -178,6 +185,7 @@ func (g *Gateway) sessions() []*session {
 	for _, r := range g.rooms {
 		rooms = append(rooms, r)
 	}
+	rooms = slices.AppendSeq(rooms, maps.Keys(g.former))
 	g.mu.Unlock()
 	var sessions []*session
 	for _, r := range rooms {
@@ -385,6 +393,9 @@ func (g *Gateway) leave(r *room) {
 	last := r.users == 0
 	if last && g.rooms[r.arn] == r {
 		delete(g.rooms, r.arn)
+	}
+	if last {
+		delete(g.former, r)
 	}
 	g.mu.Unlock()
 	if !last {

@@ -21,6 +21,7 @@ const handshakeTimeout = 15 * time.Second
 var (
 	errDraining = errors.New("the server is shutting down")
 	errDeaf     = errors.New("this node does not hear from the broker")
+	errBefore   = &chat.Error{Code: chat.Unauthorized, Message: "The chat token is from before the server was reset."}
 )
 
 // ServeHTTP answers a WebSocket handshake. The chat token is the subprotocol; it
@@ -132,6 +133,7 @@ func (g *Gateway) admit(ctx context.Context, token string) (*chat.Session, *room
 
 // tryAdmit is one try; by is the same for all of one handshake.
 func (g *Gateway) tryAdmit(ctx context.Context, token string, by uint64) (*chat.Session, *room, error) {
+	generation := g.generation.Load()
 	claims, err := g.service.OpenToken(ctx, token)
 	if err != nil {
 		return nil, nil, err
@@ -147,6 +149,10 @@ func (g *Gateway) tryAdmit(ctx context.Context, token string, by uint64) (*chat.
 		}
 	}()
 	core, err := g.service.Admit(ctx, claims, by)
+	if err == nil && g.generation.Load() != generation { // the token is from before
+		g.service.Depart(core)
+		return nil, nil, errBefore
+	}
 	admitted = err == nil
 	return core, room, err
 }

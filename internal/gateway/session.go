@@ -123,6 +123,7 @@ const (
 	causeProtocol     cause = "protocol"     // it broke RFC 6455
 	causeFlood        cause = "flood"        // it sent more than is to be borne (flood.go)
 	causeDrain        cause = "drain"        // sent away, to connect again elsewhere
+	causeFault        cause = "fault"        // broken on purpose, in development
 	causeShutdown     cause = "shutdown"     // still there when the server stopped
 )
 

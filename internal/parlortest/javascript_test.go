@@ -35,6 +35,7 @@ func TestJavaScriptSDKs(t *testing.T) {
 	short := parlortest.Start(t, func(c *config.Config) { c.TokenLifetime = 33 * time.Second })
 	deflated := parlortest.Start(t, func(c *config.Config) { c.Compression = true })
 	drained := parlortest.Start(t)
+	reset := parlortest.Start(t)
 	nobody, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -65,6 +66,7 @@ func TestJavaScriptSDKs(t *testing.T) {
 		"SHORT_URL="+short.URL, "SHORT_WS="+short.WebSocketURL,
 		"DEFLATED_URL="+deflated.URL, "DEFLATED_WS="+deflated.WebSocketURL,
 		"DRAINED_URL="+drained.URL, "DRAINED_WS="+drained.WebSocketURL,
+		"RESET_URL="+reset.URL, "RESET_WS="+reset.WebSocketURL,
 		"NOBODY_WS=ws://"+nobody.Addr().String(),
 		"RESTART_URL="+control.URL,
 	)

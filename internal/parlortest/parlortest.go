@@ -6,11 +6,8 @@
 package parlortest
 
 import (
-	"context"
 	"io"
-	"log/slog"
 	"net/http"
-	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -18,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ivschat"
 
 	"parlor/internal/config"
-	"parlor/internal/server"
+	"parlor/internal/inprocess"
 )
 
 // What [Server.Client] signs with.
@@ -53,37 +50,8 @@ func StartLogging(t testing.TB, log io.Writer, options ...func(*config.Config)) 
 	for _, option := range options {
 		option(&c)
 	}
-	if c.Data == "" {
-		c.Data = t.TempDir()
-	}
-	if err := c.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	s, err := server.New(c, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: c.Level()})))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	address := s.Addr().String()
-	secure := ""
-	if c.TLS() {
-		secure = "s"
-	}
-	running := &Server{
-		URL:          "http" + secure + "://" + address,
-		WebSocketURL: "ws" + secure + "://" + address,
-		Data:         c.Data,
-		stop: sync.OnceFunc(func() {
-			cancel()
-			if err := <-done; err != nil {
-				t.Errorf("the server stopped with: %v", err)
-			}
-		}),
-	}
-	t.Cleanup(running.stop)
-	return running
+	running := inprocess.Start(t, c, log)
+	return &Server{URL: running.URL, WebSocketURL: running.WebSocketURL, Data: running.Data, stop: running.Stop}
 }
 
 // Stop stops the server before the test ends, and returns when it has: another may

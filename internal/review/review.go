@@ -58,14 +58,14 @@ type Config struct {
 
 // Reviewer implements [chat.Reviewer]. It is safe for concurrent use.
 type Reviewer struct {
-	webhooks map[string]string
-	secret   []byte
-	verify   bool
-	logger   *slog.Logger
-	metrics  *metrics
-	lambda   *lambdas
+	verify  bool
+	logger  *slog.Logger
+	metrics *metrics
+	lambda  *lambdas
 
 	mu       sync.Mutex
+	webhooks map[string]string
+	secret   []byte
 	handlers map[string]*handler
 }
 
@@ -74,6 +74,23 @@ type Reviewer struct {
 func New(c Config) *Reviewer {
 	return &Reviewer{webhooks: c.Webhooks, secret: c.Secret, verify: c.Verify, logger: c.Logger, metrics: newMetrics(c.Metrics),
 		lambda: &lambdas{}, handlers: map[string]*handler{}}
+}
+
+// Redirect replaces the webhooks, and the secret that requests to them are signed with.
+// Questions under way go on where they were asked.
+func (r *Reviewer) Redirect(webhooks map[string]string, secret []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.webhooks, r.secret = webhooks, secret
+	clear(r.handlers)
+}
+
+// webhook reports whether a webhook stands for a handler.
+func (r *Reviewer) webhook(uri string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.webhooks[uri]
+	return ok
 }
 
 // handler is what is known of one handler.
@@ -346,7 +363,7 @@ func readAll(r io.Reader) ([]byte, error) {
 
 // Verify implements [chat.Reviewer].
 func (r *Reviewer) Verify(ctx context.Context, uri string) error {
-	if _, ok := r.webhooks[uri]; ok || !r.verify {
+	if !r.verify || r.webhook(uri) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)

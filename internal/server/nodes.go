@@ -37,6 +37,9 @@ func openStore(c config.Config) (*store.Store, error) {
 
 func (s *Server) newBroker(c config.Config, registry *prometheus.Registry) (broker.Running, error) {
 	deliver := func(pub *chat.Publication) { s.gateway.Deliver(pub) }
+	if s.dev != nil {
+		deliver = s.dev.tools.Deliver(deliver)
+	}
 	if c.RedisURL == "" {
 		return broker.NewLocal(deliver), nil
 	}

@@ -17,9 +17,9 @@ import (
 	"parlor/internal/review"
 )
 
-// newReviewer returns what asks message review handlers.
-func newReviewer(c config.Config, logger *slog.Logger, registry *prometheus.Registry) (*review.Reviewer, error) {
-	r := review.Config{Webhooks: c.Webhooks(), Verify: c.VerifyHandlers, Logger: logger, Metrics: registry}
+// newReviewer returns what asks message review handlers; webhooks stand for some.
+func newReviewer(c config.Config, webhooks map[string]string, logger *slog.Logger, registry *prometheus.Registry) (*review.Reviewer, error) {
+	r := review.Config{Webhooks: webhooks, Verify: c.VerifyHandlers, Logger: logger, Metrics: registry}
 	if len(r.Webhooks) > 0 {
 		var err error
 		if r.Secret, err = webhookSecret(c, logger); err != nil {

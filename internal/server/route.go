@@ -14,6 +14,7 @@ import (
 
 	"parlor/internal/config"
 	"parlor/internal/console"
+	"parlor/internal/develop"
 )
 
 const readyTimeout = 2 * time.Second
@@ -25,12 +26,18 @@ func (s *Server) route(api, pages http.Handler) http.Handler {
 	metrics := promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelError),
 	})
+	var messaging http.Handler = s.gateway
+	if s.dev != nil {
+		api, messaging = s.dev.tools.Handler(api), s.dev.tools.Handshakes(messaging)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler := api
-		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		if s.dev != nil && develop.Serves(r.URL.EscapedPath()) {
+			handler = s.dev.tools
+		} else if r.Method == http.MethodGet || r.Method == http.MethodHead {
 			switch path := r.URL.EscapedPath(); path { // as it was sent: a proxy that hides /metrics knows no other
 			case "/":
-				handler = s.gateway // which says 426 to what is not a handshake
+				handler = messaging // which says 426 to what is not a handshake
 			case "/healthz":
 				handler = http.HandlerFunc(s.serveHealth)
 			case "/readyz":

@@ -90,6 +90,8 @@ type Server struct {
 	debugListener net.Listener // nil: profiles are not served
 	debug         *http.Server
 
+	dev *development // nil but in parlor dev
+
 	draining atomic.Bool
 }
 
@@ -102,6 +104,10 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	}
 	s := &Server{logger: logger, drainWindow: c.DrainWindow, shared: c.DatabaseURL != "", alone: c.RedisURL == "", mode: c.Mode, started: time.Now()}
 	quotas, err := c.LoadQuotas()
+	if err != nil {
+		return nil, err
+	}
+	declared, err := readSeed(c)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +137,8 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	registry := prometheus.NewRegistry()
 	registerProcess(registry)
 	s.metrics = registry
-	reviewer, err := newReviewer(c, logger, registry)
+	s.dev = s.newDevelopment(c, declared)
+	reviewer, err := newReviewer(c, webhooksWith(c, declared), logger, registry)
 	if err != nil {
 		s.closeListeners()
 		s.store.Close()
@@ -176,9 +183,14 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	if s.notices.Sessions() {
 		ofSessions = s.notices.Notice
 	}
-	s.service = chat.NewService(chat.ServiceConfig{
+	parts := chat.ServiceConfig{
 		Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, Tracer: tracer, TokenLifetime: c.TokenLifetime, Quotas: quotas, Notice: notice,
-	})
+	}
+	if s.dev != nil {
+		s.dev.asked = reviewer
+		parts.Reviewer, parts.Faults = s.dev.tools.Reviewer(reviewer), s.dev.tools
+	}
+	s.service = chat.NewService(parts)
 	s.gateway = gateway.New(gateway.Config{
 		Service:      s.service,
 		Broker:       s.broker,
@@ -291,7 +303,7 @@ func (s *Server) Run(ctx context.Context) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var children sync.WaitGroup
-	failed := make(chan error, 7)
+	failed := make(chan error, 8)
 	// The recorder goes on until nobody publishes any more.
 	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRecording()
@@ -302,6 +314,11 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	})
 	children.Go(func() {
+		if err := s.plant(running); err != nil { // before anybody is answered
+			s.listener.Close()
+			failed <- err
+			return
+		}
 		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("serve %s: %w", s.Addr(), err)
 		}
@@ -370,6 +387,9 @@ func (s *Server) Run(ctx context.Context) error {
 	s.draining.Store(true)
 	s.logger.Info("draining", "window", s.drainWindow)
 	begun := time.Now()
+	if s.dev != nil {
+		s.dev.tools.Close()
+	}
 	s.drain(running)
 	s.shutDown(running)
 	s.debug.Close() // its error is the listener's; a profile of the drain is cut short

@@ -96,6 +96,12 @@ const (
 	sqlReady = `SELECT count(*) FROM token_keys`
 )
 
+// sqlClear empties the tables, those first that refer to others.
+var sqlClear = []string{
+	`DELETE FROM room_logging`, `DELETE FROM rooms`, `DELETE FROM logging_configurations`,
+	`DELETE FROM spent_tokens`, `DELETE FROM token_keys`,
+}
+
 // Filters of a list of rooms, as a set.
 const (
 	byName = 1 << iota

@@ -38,6 +38,22 @@ export class Server {
     return this.aws.send(new CreateChatTokenCommand({ roomIdentifier, userId, capabilities: everything, ...spec }));
   }
 
+  /** inject asks parlor dev for a fault. */
+  async inject(fault) {
+    const response = await fetch(`${this.url}/parlor/dev/faults`, {
+      method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(fault),
+    });
+    assert.equal(response.status, 200, await response.clone().text());
+    return response.json();
+  }
+
+  /** reset makes parlor dev as it was at its start. */
+  async reset() {
+    const response = await fetch(`${this.url}/parlor/dev/reset`, { method: 'POST', headers: { 'Content-Type': 'application/json' } });
+    assert.equal(response.status, 200, await response.clone().text());
+    return response.json();
+  }
+
   /** enter connects a user through the chat SDK and resolves when the room is connected. */
   async enter(room, userId, spec) {
     const visitor = new Visitor(this.webSocketURL, async () => ({ token: (await this.token(room, userId, spec)).token }));

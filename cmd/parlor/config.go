@@ -46,6 +46,9 @@ func (c *checkCommand) Run(line *kong.Context) error {
 	if _, err := resolved.LoadQuotas(); err != nil {
 		return err
 	}
+	if _, err := resolved.LoadFilters(); err != nil {
+		return err
+	}
 	if resolved.Seed != "" {
 		if _, err := seed.Read(resolved.Seed, seed.Scope(&resolved)); err != nil {
 			return err

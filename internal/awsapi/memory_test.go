@@ -270,3 +270,9 @@ func (b *recordingBroker) last(t *testing.T) *chat.Publication {
 	}
 	return b.published[len(b.published)-1]
 }
+
+func (*recordingBroker) Claim(context.Context, chat.ARN, string, string, time.Duration) (time.Duration, error) {
+	return 0, nil
+}
+
+func (*recordingBroker) Release(context.Context, chat.ARN, string, string) error { return nil }

@@ -12,7 +12,7 @@ import (
 
 // IVS: CreateRoom
 func createRoom(ctx context.Context, c *call, in *createRoomInput) (*roomOutput, error) {
-	spec, err := in.spec()
+	spec, err := in.spec(c.CheckTags)
 	if err != nil {
 		return nil, err
 	}
@@ -183,6 +183,9 @@ func tagResource(ctx context.Context, c *call, in *tagResourceInput) (*emptyOutp
 		f.add("tags", required)
 	}
 	f.tags("tags", in.Tags)
+	if arn.Kind == chat.KindRoom {
+		f.extensions("tags", in.Tags, c.CheckTags)
+	}
 	if err := f.err(); err != nil {
 		return nil, err
 	}

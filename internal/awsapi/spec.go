@@ -10,7 +10,10 @@ func RoomSpec(input []byte) (chat.RoomSpec, error) {
 	if err := decodeJSON(input, &in); err != nil {
 		return chat.RoomSpec{}, err
 	}
-	return in.spec()
+	return in.spec(func(tags map[string]string) error {
+		_, err := chat.ParseExtensions(tags) // which rules the server has for messages is not known here
+		return err
+	})
 }
 
 // LoggingConfigurationSpec is RoomSpec for the input of CreateLoggingConfiguration.
@@ -22,8 +25,8 @@ func LoggingConfigurationSpec(input []byte) (chat.LoggingConfigurationSpec, erro
 	return in.spec()
 }
 
-// spec checks every member.
-func (in *createRoomInput) spec() (chat.RoomSpec, error) {
+// spec checks every member, and what the tags switch on.
+func (in *createRoomInput) spec(checkTags func(map[string]string) error) (chat.RoomSpec, error) {
 	var f faults
 	spec := chat.RoomSpec{Tags: in.Tags}
 	if name := f.name("name", in.Name); name != nil {
@@ -37,6 +40,7 @@ func (in *createRoomInput) spec() (chat.RoomSpec, error) {
 	}
 	spec.Handler = f.handler(in.MessageReviewHandler)
 	f.tags("tags", in.Tags)
+	f.extensions("tags", in.Tags, checkTags)
 	if lcs := f.loggingConfigurations("loggingConfigurationIdentifiers", in.LoggingConfigurationIdentifiers); lcs != nil {
 		spec.LoggingConfigurations = *lcs
 	}

@@ -230,6 +230,13 @@ func (f *faults) tags(member string, tags map[string]string) {
 	}
 }
 
+// extensions checks what the tags of a room switch on.
+func (f *faults) extensions(member string, tags map[string]string, check func(map[string]string) error) {
+	if err := check(tags); err != nil {
+		f.add(member, "%s", err)
+	}
+}
+
 func lengthBetween(s string, least, most int) bool {
 	n := utf8.RuneCountInString(s)
 	return n >= least && n <= most

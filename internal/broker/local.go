@@ -33,6 +33,7 @@ type Running interface {
 // NewLocal.
 type Local struct {
 	deliver func(*chat.Publication)
+	claims  claims
 
 	mu    sync.Mutex
 	rates chat.Rates[rateKey]

@@ -392,6 +392,12 @@ type memoryBroker struct {
 	published []*Publication
 	forgetful bool  // published is not kept
 	fails     error // of every method
+	claims    map[string]memoryClaim
+}
+
+type memoryClaim struct {
+	by    string
+	until time.Time
 }
 
 type memoryRoom struct {
@@ -486,6 +492,29 @@ func (b *memoryBroker) Borrow(_ context.Context, scope Scope, what string, perSe
 
 func (b *memoryBroker) Reserve(_ context.Context, _ Scope, n, quota int) (int, error) {
 	return min(n, quota), b.fails
+}
+
+func (b *memoryBroker) Claim(_ context.Context, room ARN, name, by string, hold time.Duration) (time.Duration, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	name = room.ID + name
+	if had := b.claims[name]; had.by != "" && had.by != by && time.Until(had.until) > 0 {
+		return time.Until(had.until), b.fails
+	}
+	if b.claims == nil {
+		b.claims = map[string]memoryClaim{}
+	}
+	b.claims[name] = memoryClaim{by, time.Now().Add(hold)}
+	return 0, b.fails
+}
+
+func (b *memoryBroker) Release(_ context.Context, room ARN, name, by string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if name = room.ID + name; b.claims[name].by == by {
+		delete(b.claims, name)
+	}
+	return b.fails
 }
 
 func (b *memoryBroker) Ready(context.Context) error { return b.fails }

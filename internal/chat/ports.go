@@ -127,6 +127,12 @@ type Broker interface {
 	// or less where the quota does not have as much, and returns it. A share that is not
 	// reserved anew within [ShareLife] is given up.
 	Reserve(ctx context.Context, scope Scope, n, quota int) (int, error)
+	// Claim takes hold of a name in a room for a time, over all nodes, unless another by
+	// has hold of it; wait is how long it still has, 0 if by has it now. A by may claim
+	// again what it has, which changes nothing.
+	Claim(ctx context.Context, room ARN, name, by string, hold time.Duration) (wait time.Duration, err error)
+	// Release gives up what by has claimed, and nothing else.
+	Release(ctx context.Context, room ARN, name, by string) error
 	// Ready returns nil when the broker can serve.
 	Ready(ctx context.Context) error
 }

@@ -43,6 +43,10 @@ type Room struct {
 	Handler                     *ReviewHandler // nil: never given one
 	LoggingConfigurations       []ARN          // in the order given
 	Tags                        map[string]string
+
+	// Extensions are what the Tags switch on, in a room that was read for its messages.
+	// The store does not know them.
+	Extensions *Extensions
 }
 
 // DestinationKind says which member of the destinationConfiguration union is set.

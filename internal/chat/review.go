@@ -43,6 +43,9 @@ func (s *Service) later(m pendingMessage, room *Room, out *Outcome) {
 		if result.Err == nil {
 			result.Err = s.show(ctx, m.publication(), room, 0)
 		}
+		if result.Err != nil && m.giveBack != nil {
+			m.giveBack()
+		}
 		return result
 	}
 }

@@ -22,6 +22,7 @@ type Service struct {
 	recorder      Recorder
 	faults        Faults
 	notice        func(Notice)
+	filters       map[string]Filter
 	tracer        Tracer
 	traced        traced
 }
@@ -43,6 +44,8 @@ type ServiceConfig struct {
 	TokenLifetime time.Duration
 	// Quotas hold for every account and region by itself.
 	Quotas Quotas
+	// Filters are sets of rules that rooms may name.
+	Filters map[string]Filter
 	// Faults are injected into requests of sessions; nil but in development.
 	Faults Faults
 	// Notice, unless nil, is told of what moderators in rooms do.
@@ -62,6 +65,7 @@ func NewService(c ServiceConfig) *Service {
 		recorder:      c.Recorder,
 		faults:        c.Faults,
 		notice:        c.Notice,
+		filters:       c.Filters,
 		tracer:        c.Tracer,
 	}
 }

@@ -60,7 +60,7 @@ func (s *Service) DescribeToken(ctx context.Context, token string) (claims Claim
 // Errors are NotFound, Unauthorized, TooManyRequests over the quota of connections, or
 // the store's. Depart must follow.
 func (s *Service) Admit(ctx context.Context, claims Claims, by uint64) (*Session, error) {
-	room, err := s.rooms.get(ctx, claims.Room, s.store.Room)
+	room, err := s.rooms.get(ctx, claims.Room, s.loadRoom)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +149,7 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 		out.Err = ErrSessionExpired
 	default:
 		var err error
-		if room, err = s.rooms.get(ctx, *session.Room, s.store.Room); err != nil {
+		if room, err = s.rooms.get(ctx, *session.Room, s.loadRoom); err != nil {
 			out.Err = err
 		}
 	}
@@ -209,12 +209,17 @@ func (s *Service) sendMessage(ctx context.Context, session *Session, room *Room,
 		out.Err = errAttributes
 	} else if err := s.limits.publish(ctx, PublishMessage, *session.Room); err != nil {
 		out.Err = err
+	} else if m, err = s.extended(ctx, m, room); err != nil {
+		out.Err = err
 	} else if handler := room.Handler; handler != nil && handler.URI != "" || !session.through() {
 		if out.Err = s.refund(*session.Room, s.broker.Admit(ctx, room.ARN, room.MaximumMessageRatePerSecond)); out.Err == nil {
 			s.later(m, room, out)
 		}
 	} else {
 		out.Err = s.refund(*session.Room, s.show(ctx, m.publication(), room, room.MaximumMessageRatePerSecond))
+	}
+	if out.Err != nil && m.giveBack != nil {
+		m.giveBack()
 	}
 }
 
@@ -224,6 +229,7 @@ type pendingMessage struct {
 	id, requestID, content string
 	attributes             map[string]string
 	accepted               time.Time
+	giveBack               func() // of the turn that the message took; nil: none
 }
 
 // publication encodes the message as it is shown.

@@ -81,6 +81,7 @@ type Config struct {
 
 	Console bool `name:"console" env:"PARLOR_CONSOLE" default:"false" dev:"true" help:"Serve the web console under /console/: pages that work with this server as a client of its API, with an access key that is typed in and stays in the browser's tab."`
 
+	Filters           string   `name:"filters" env:"PARLOR_FILTERS" default:"" placeholder:"FILE" help:"YAML file of rules that messages are judged by, in sets with names: a room names one with the tag parlor:filter. Read at the start."`
 	AuditLog          string   `name:"audit-log" env:"PARLOR_AUDIT_LOG" default:"" placeholder:"FILE" help:"File that a line of JSON is added to for each operation that changes something or makes a token, and for what moderators in rooms do: who, what, when and from where, never content. Made anew when it is renamed, for logrotate. Default: none."`
 	EventWebhooks     []string `name:"webhook" env:"PARLOR_WEBHOOK" default:"" placeholder:"URL,..." url:"secret" help:"HTTP endpoints that events of rooms, sessions and moderation are posted to, signed as review webhooks are, at least once, in order. What waits for them is kept in the data directory."`
 	WebhookEvents     []string `name:"webhook-events" env:"PARLOR_WEBHOOK_EVENTS" default:"" placeholder:"GROUP,..." help:"The groups of events that webhooks get: room, session, moderation. Default: all."`

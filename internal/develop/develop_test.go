@@ -129,6 +129,7 @@ func TestServeHasNone(t *testing.T) {
 	s := parlortest.Start(t, func(c *config.Config) {
 		data := *c
 		*c = config.Default(config.Serve)
+		c.Data = t.TempDir()
 		c.Listen, c.LogLevel, c.Credentials, c.DrainWindow = data.Listen, data.LogLevel, keys, 0
 		c.VerifyHandlers, c.Destinations = false, "local"
 	})

@@ -483,3 +483,9 @@ func (l *pipeListener) Close() error {
 }
 
 func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "pipe"} }
+
+func (*memoryBroker) Claim(context.Context, chat.ARN, string, string, time.Duration) (time.Duration, error) {
+	return 0, nil
+}
+
+func (*memoryBroker) Release(context.Context, chat.ARN, string, string) error { return nil }

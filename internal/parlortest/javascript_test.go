@@ -30,7 +30,7 @@ func TestJavaScriptSDKs(t *testing.T) {
 	// Some clients are silent for a minute, and answer pings meanwhile. Two unanswered
 	// ones are the end of a connection, so that they must not come too often for a
 	// loaded machine.
-	s := parlortest.Start(t, func(c *config.Config) { c.PingInterval = 10 * time.Second })
+	s := parlortest.Start(t, withRules(t), func(c *config.Config) { c.PingInterval = 10 * time.Second })
 	alone := parlortest.Start(t)
 	short := parlortest.Start(t, func(c *config.Config) { c.TokenLifetime = 33 * time.Second })
 	deflated := parlortest.Start(t, func(c *config.Config) { c.Compression = true })

@@ -37,7 +37,7 @@ rooms:
     loggingConfigurationIdentifiers: [archive]
     tags:
       level: 3
-      "parlor:history": on
+      "parlor:read-only": true
   - name: lobby
   - id: us
     region: us-east-1
@@ -68,7 +68,7 @@ rooms:
 		Rooms: []Room{
 			{arn(eu, chat.KindRoom, "lobby"), chat.RoomSpec{Name: "lobby", MaximumMessageRatePerSecond: 100, MaximumMessageLength: 5,
 				Handler:               handler("arn:aws:lambda:eu-west-1:000000000123:function:parlor-seed-lobby", chat.FallbackDeny),
-				LoggingConfigurations: []chat.ARN{archive}, Tags: map[string]string{"level": "3", "parlor:history": "on"}}},
+				LoggingConfigurations: []chat.ARN{archive}, Tags: map[string]string{"level": "3", "parlor:read-only": "true"}}},
 			// The id of a name is written down in people's front ends: it never changes.
 			{arn(eu, chat.KindRoom, "pgaPgWC3LbhC"), chat.RoomSpec{Name: "lobby"}},
 			{arn(scope, chat.KindRoom, "us"), chat.RoomSpec{Handler: handler("arn:aws:lambda:us-east-1:000000000000:function:f", "")}},

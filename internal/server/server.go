@@ -107,6 +107,10 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	filters, err := newFilters(c)
+	if err != nil {
+		return nil, err
+	}
 	declared, err := readSeed(c)
 	if err != nil {
 		return nil, err
@@ -184,7 +188,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		ofSessions = s.notices.Notice
 	}
 	parts := chat.ServiceConfig{
-		Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, Tracer: tracer, TokenLifetime: c.TokenLifetime, Quotas: quotas, Notice: notice,
+		Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, Tracer: tracer, TokenLifetime: c.TokenLifetime, Quotas: quotas, Notice: notice, Filters: filters,
 	}
 	if s.dev != nil {
 		s.dev.asked = reviewer

@@ -347,6 +347,46 @@ func Run(t *testing.T, open func(t *testing.T, deliver func(*chat.Publication)) 
 			t.Errorf("deliveries: got %d, want 0", got)
 		}
 	})
+	t.Run("a name is one's until it is given up or the time is over", func(t *testing.T) {
+		b, _ := start(t)
+		room, other := newRoom(), newRoom()
+		claim := func(room chat.ARN, name, by string, hold time.Duration) time.Duration {
+			t.Helper()
+			wait, err := b.Claim(t.Context(), room, name, by, hold)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return wait
+		}
+		if got := claim(room, "n", "ann", time.Minute); got != 0 {
+			t.Errorf("nobody had it: got %s, want 0", got)
+		}
+		if got := claim(room, "n", "ann", time.Minute); got != 0 {
+			t.Errorf("ann has it: got %s, want 0", got)
+		}
+		if got := claim(room, "n", "bob", time.Minute); got <= 50*time.Second || got > time.Minute {
+			t.Errorf("ann has it for a minute: got %s", got)
+		}
+		if got := claim(room, "m", "bob", time.Minute) + claim(other, "n", "bob", time.Minute); got != 0 {
+			t.Errorf("another name, another room: got %s, want 0", got)
+		}
+		if err := b.Release(t.Context(), room, "n", "bob"); err != nil {
+			t.Fatal(err)
+		}
+		if got := claim(room, "n", "bob", time.Minute); got == 0 {
+			t.Error("bob gave up what ann has")
+		}
+		if err := b.Release(t.Context(), room, "n", "ann"); err != nil {
+			t.Fatal(err)
+		}
+		if got := claim(room, "n", "bob", 20*time.Millisecond); got != 0 {
+			t.Errorf("ann gave it up: got %s, want 0", got)
+		}
+		time.Sleep(40 * time.Millisecond)
+		if got := claim(room, "n", "ann", time.Minute); got != 0 {
+			t.Errorf("bob's time is over: got %s, want 0", got)
+		}
+	})
 	t.Run("a rate of a scope is borrowed by the slice", func(t *testing.T) {
 		b, _ := start(t)
 		scope := chat.Scope{Region: "us-west-2", Account: chat.NewID()}

@@ -173,6 +173,10 @@ func literal(files []*ast.File, e ast.Expr) (text string) {
 		text, _ = strconv.Unquote(e.Value)
 	case *ast.BinaryExpr:
 		text = literal(files, e.X)
+	case *ast.CallExpr: // of fmt.Sprintf
+		if len(e.Args) > 0 {
+			text, _, _ = strings.Cut(literal(files, e.Args[0]), "%")
+		}
 	case *ast.Ident:
 		for _, file := range files {
 			ast.Inspect(file, func(n ast.Node) bool {

@@ -254,7 +254,7 @@ func (r *reader) await(b *block, name, want string) {
 		r.t.Fatalf("%s: there is no terminal %s", b.at(), name)
 	}
 	fault := ""
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(readersPatience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if fault = shows(r.moved(want), c.shown(), true); fault == "" {
 			return
 		}

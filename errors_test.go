@@ -116,7 +116,7 @@ func TestErrorsPage(t *testing.T) {
 	})
 	t.Run("the API", func(t *testing.T) {
 		names := map[string]bool{}
-		for _, file := range slices.Concat(parsed(t, "internal/awsapi"), parsed(t, "internal/sigv4"), parsed(t, "internal/server")) {
+		for _, file := range slices.Concat(parsed(t, "internal/awsapi"), parsed(t, "internal/sigv4"), parsed(t, "internal/server"), parsed(t, "internal/develop")) {
 			ast.Inspect(file, func(n ast.Node) bool {
 				if l, ok := n.(*ast.BasicLit); ok && l.Kind == token.STRING {
 					if name, _ := strconv.Unquote(l.Value); regexp.MustCompile(`^[A-Z][A-Za-z]+Exception$`).MatchString(name) {

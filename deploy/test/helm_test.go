@@ -44,26 +44,9 @@ type release struct {
 	ingress  *networkingv1.Ingress
 	account  *corev1.ServiceAccount
 	monitor  *serviceMonitor
+	rule     *prometheusRule
+	configs  map[string]*corev1.ConfigMap
 	notes    string
-}
-
-// serviceMonitor is what the chart says of the Prometheus operator's kind.
-type serviceMonitor struct {
-	APIVersion string         `json:"apiVersion"`
-	Kind       string         `json:"kind"`
-	Metadata   map[string]any `json:"metadata"`
-	Spec       struct {
-		Selector struct {
-			MatchLabels map[string]string `json:"matchLabels"`
-		} `json:"selector"`
-		Endpoints []struct {
-			Port      string          `json:"port"`
-			Path      string          `json:"path"`
-			Interval  string          `json:"interval"`
-			Scheme    string          `json:"scheme"`
-			TLSConfig map[string]bool `json:"tlsConfig"`
-		} `json:"endpoints"`
-	} `json:"spec"`
 }
 
 // render renders the chart as helm install would.
@@ -90,7 +73,7 @@ func render(t testing.TB, values string) (*release, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &release{services: map[string]*corev1.Service{}}
+	r := &release{services: map[string]*corev1.Service{}, configs: map[string]*corev1.ConfigMap{}}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if strings.HasSuffix(name, "NOTES.txt") {
 			r.notes = files[name]
@@ -161,6 +144,14 @@ func (r *release) take(document []byte) error {
 	case "ServiceMonitor":
 		r.monitor = &serviceMonitor{}
 		return into(r.monitor)
+	case "PrometheusRule":
+		r.rule = &prometheusRule{}
+		return into(r.rule)
+	case "ConfigMap":
+		c := &corev1.ConfigMap{}
+		err := into(c)
+		r.configs[c.Name] = c
+		return err
 	}
 	return fmt.Errorf("the kind %s is not known here", head.Kind)
 }
@@ -207,6 +198,8 @@ webhookSecret: {existingSecret: hook, key: secret}
 tls: {existingSecret: certificate}
 ingress: {enabled: true, className: nginx, host: chat.example.com, tlsSecret: public}
 serviceMonitor: {enabled: true, labels: {release: prometheus}}
+prometheusRule: {enabled: true, labels: {release: prometheus}}
+dashboard: {enabled: true, annotations: {folder: Chat}}
 preStopSeconds: 0
 persistence: {storageClass: fast, size: 5Gi}
 extraEnv: [{name: AWS_REGION, value: eu-west-1}]
@@ -488,6 +481,7 @@ func checkOptional(t *testing.T, r *release) {
 	if e := r.monitor.Spec.Endpoints[0]; e.Path != "/metrics" || e.Scheme != "https" || e.Port != "http" {
 		t.Errorf("the monitor is %+v", r.monitor)
 	}
+	checkObserving(t, r)
 	for _, want := range []string{"statefulset/talk", "https://chat.example.com", "trustedProxies is empty"} {
 		if !strings.Contains(r.notes, want) {
 			t.Errorf("the notes do not say %q:\n%s", want, r.notes)

@@ -88,6 +88,20 @@ func TestOperationsNamesWhatThereIs(t *testing.T) {
 			}
 		}
 	})
+	t.Run("labels", func(t *testing.T) {
+		page, found := metricsPage(t), 0
+		for _, m := range regexp.MustCompile("`(?:rate\\()?(parlor_[a-z_]+)(?:\\[1m\\]\\))?` by `([a-z_]+)`(?: and `([a-z_]+)`)?").FindAllStringSubmatch(text, -1) {
+			for _, label := range m[2:] {
+				found++
+				if label != "" && !slices.Contains(page[m[1]].labels, label) {
+					t.Errorf("%s has no label %s", m[1], label)
+				}
+			}
+		}
+		if found < 10 {
+			t.Errorf("only %d labels were found", found)
+		}
+	})
 	t.Run("the time to stop", func(t *testing.T) {
 		if want := fmt.Sprintf("`--drain-window` and %.0f s (", stopTime(t).Seconds()); !strings.Contains(text, want) {
 			t.Errorf("the page does not say %q", want)

@@ -77,11 +77,11 @@ func New(c Config) *Handler {
 		tracer:         c.Tracer,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parlor_api_requests_total",
-			Help: "Control-plane requests answered, by operation and HTTP status.",
+			Help: "API requests (the control plane) that were answered, by operation as the API names it (CreateRoom; Unknown for what is none, Preflight for CORS) and HTTP status as code.",
 		}, []string{"operation", "code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "parlor_api_request_seconds",
-			Help:    "Time from a control-plane request's headers to the end of its answer, by operation.",
+			Help:    "Time from an API request's headers to the end of its answer, by operation (as for parlor_api_requests_total).",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"operation"}),
 	}

@@ -245,7 +245,7 @@ func TestMetrics(t *testing.T) {
 	f.post("x", ``)
 	f.ServeHTTP(httptest.NewRecorder(), newRequest("OPTIONS", "/y", ""))
 	const want = `
-# HELP parlor_api_requests_total Control-plane requests answered, by operation and HTTP status.
+# HELP parlor_api_requests_total API requests (the control plane) that were answered, by operation as the API names it (CreateRoom; Unknown for what is none, Preflight for CORS) and HTTP status as code.
 # TYPE parlor_api_requests_total counter
 parlor_api_requests_total{code="200",operation="CreateRoom"} 2
 parlor_api_requests_total{code="400",operation="CreateRoom"} 1

@@ -15,14 +15,14 @@ func newRedisMetrics(r prometheus.Registerer) *redisMetrics {
 		return c
 	}
 	m := &redisMetrics{
-		link:       prometheus.NewGauge(prometheus.GaugeOpts{Name: "parlor_broker_up", Help: "1 while this node hears of every publication from the broker, else 0."}),
-		lost:       counter("lost_total", "Publications that this node did not get and that the broker no longer has."),
-		gaps:       counter("gaps_total", "Times that a room went on after a gap or in a new epoch of the broker's."),
-		catchUps:   counter("catch_ups_total", "Times that a room was read again from the broker because something was missing."),
-		retries:    counter("retries_total", "Calls of the broker that were repeated because they failed or were not answered."),
-		offered:    counter("offered_again_total", "Publications offered again after the broker had been away; it took those that it had forgotten."),
-		notOffered: counter("not_offered_total", "Publications that could not be offered again after the broker had been away."),
-		unreadable: counter("unreadable_total", "Entries from other nodes that this version does not understand."),
+		link:       prometheus.NewGauge(prometheus.GaugeOpts{Name: "parlor_broker_up", Help: "1 while this node has its link to Redis and hears of everything that is published there, else 0. A node without --redis-url does not have it."}),
+		lost:       counter("lost_total", "Messages and events that this node did not get and Redis no longer has."),
+		gaps:       counter("gaps_total", "Times that a room went on after a gap in its numbers, or counted anew since Redis had forgotten it."),
+		catchUps:   counter("catch_ups_total", "Times that a room was read again from Redis because something was missing: what was missing is shown then."),
+		retries:    counter("retries_total", "Calls of Redis that were repeated because they failed or were not answered."),
+		offered:    counter("offered_again_total", "Messages and events of the last seconds that were offered to Redis again after it had been away; it took those that it had forgotten."),
+		notOffered: counter("not_offered_total", "Messages and events of the last seconds that could not be offered to Redis again after it had been away; other nodes may not have shown them."),
+		unreadable: counter("unreadable_total", "Entries from other nodes that this version of Parlor does not understand: versions are too far apart."),
 	}
 	r.MustRegister(m.link)
 	return m

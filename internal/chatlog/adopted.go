@@ -32,13 +32,31 @@ func (r *Recorder) watchAdopted(ctx context.Context) {
 				continue
 			}
 			r.logger.Info("an adopted spool of the chat log is shipped", "spool", dir, "logging_configuration", to.Configuration, "bytes", s.spool.bytes())
-			r.own.Go(func() { s.runAdopted(ctx) })
+			r.adopt(s, true)
+			r.own.Go(func() {
+				defer r.adopt(s, false)
+				s.runAdopted(ctx)
+			})
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(adoptedInterval):
 		}
 	}
+}
+
+// adopt has the shipper of an adopted spool be among what is measured, or no longer.
+func (r *Recorder) adopt(s *shipper, is bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !is {
+		delete(r.adopters, s)
+		return
+	}
+	if r.adopters == nil {
+		r.adopters = map[*shipper]bool{}
+	}
+	r.adopters[s] = true
 }
 
 // adopted lists the spools that were taken over.

@@ -27,12 +27,20 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		return c
 	}
 	return &metrics{
-		shipped:      counter("parlor_log_records_total", "Chat log records taken to their destination, by logging configuration."),
-		refused:      counter("parlor_log_records_refused_total", "Chat log records lost because the spool was full or could not be written, by logging configuration."),
-		unwanted:     counter("parlor_log_records_unwanted_total", "Chat log records that the destination refused for what they are (too old, too large), by logging configuration."),
-		accessDenied: counter("parlor_log_destination_access_denied_total", "Tries to ship chat log records that the destination forbade (LogDestinationAccessDeniedError), by logging configuration."),
-		notFound:     counter("parlor_log_destination_not_found_total", "Tries to ship chat log records to a destination that is not there (LogDestinationResourceNotFoundErrors), by logging configuration."),
-		otherErrors:  counter("parlor_log_destination_errors_total", "Tries to ship chat log records that failed otherwise (LogDestinationErrors), by logging configuration."),
+		shipped:      counter("parlor_log_records_total", "Chat log records that are at their destination, by the ARN of the logging configuration."),
+		refused:      counter("parlor_log_records_refused_total", "Chat log records that were lost since the spool on disk was full (--chatlog-spool-limit) or could not be written, by the ARN of the logging configuration."),
+		unwanted:     counter("parlor_log_records_unwanted_total", "Chat log records that were lost since the destination refused them for what they are (too old, too large), by the ARN of the logging configuration."),
+		accessDenied: counter("parlor_log_destination_access_denied_total", "Tries to ship chat log records that the destination forbade, by the ARN of the logging configuration. The records stay in the spool and are tried again."),
+		notFound:     counter("parlor_log_destination_not_found_total", "Tries to ship chat log records to a bucket, log group or stream that is not there, by the ARN of the logging configuration. The records stay in the spool and are tried again."),
+		otherErrors:  counter("parlor_log_destination_errors_total", "Tries to ship chat log records that failed for another reason, by the ARN of the logging configuration. The records stay in the spool and are tried again."),
+	}
+}
+
+// begin has all counters of a configuration be there, so that their first count is seen to
+// be one.
+func (m *metrics) begin(configuration string) {
+	for _, c := range []*prometheus.CounterVec{m.shipped, m.refused, m.unwanted, m.accessDenied, m.notFound, m.otherErrors} {
+		c.WithLabelValues(configuration)
 	}
 }
 

@@ -78,8 +78,9 @@ type Recorder struct {
 
 	mu       sync.RWMutex
 	shippers map[destination]*shipper
-	running  context.Context // set by Run; nil before
-	stopped  bool            // by Run: there are no new shippers any more
+	adopters map[*shipper]bool // of adopted spools
+	running  context.Context   // set by Run; nil before
+	stopped  bool              // by Run: there are no new shippers any more
 	own      sync.WaitGroup
 }
 
@@ -102,6 +103,7 @@ func (r *Recorder) load(sinks func(destination) sink) error {
 		return err
 	}
 	r.lock = lock
+	c.Metrics.MustRegister(&waiting{r})
 	entries, err := os.ReadDir(c.Dir)
 	if err != nil {
 		lock.Close()
@@ -216,6 +218,7 @@ func (r *Recorder) openShipper(to destination, dir string) (*shipper, error) {
 			return nil, fmt.Errorf("make a spool: %w", err)
 		}
 	}
+	r.metrics.begin(to.Configuration)
 	s := &shipper{recorder: r, to: to, spool: spool, queue: newQueue(spool), sink: r.sinks(to), interval: r.config.Interval,
 		discards: make(chan chan struct{}), ended: make(chan struct{})}
 	if to.Kind == chat.DestinationS3 && r.config.Local == "" {

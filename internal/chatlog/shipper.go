@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 )
 
@@ -35,6 +36,8 @@ type shipper struct {
 	interval time.Duration
 	discards chan chan struct{} // asks run to give up what it has (discard.go)
 	ended    chan struct{}      // closed when run has
+
+	oldest atomic.Int64 // when the first record that waits was sent, Unix nanoseconds; 0: none waits
 
 	// Owned by run.
 	queue    *queue
@@ -88,6 +91,7 @@ func (s *shipper) due(now bool) bool {
 	if err := s.queue.fill(); err != nil {
 		s.recorder.complain("the chat log's spool cannot be read", s.to, err)
 	}
+	s.noteOldest()
 	if len(s.queue.ready) == 0 {
 		s.waiting = time.Time{}
 		return false
@@ -131,8 +135,19 @@ func (s *shipper) ship(ctx context.Context) error {
 		if cursorErr := s.queue.shipped(rest); cursorErr != nil {
 			s.recorder.complain("the chat log's spool cannot be written", s.to, cursorErr)
 		}
+		s.noteOldest()
 	}
 	return err
+}
+
+// noteOldest notes for the metrics which record has waited longest: the first that is ready,
+// since they are made ready in about the order in which they were sent.
+func (s *shipper) noteOldest() {
+	first := int64(0)
+	if len(s.queue.ready) > 0 {
+		first = s.queue.ready[0].accepted
+	}
+	s.oldest.Store(first)
 }
 
 // pause is how long to wait after failures in a row.

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"parlor/internal/chat"
 )
@@ -59,12 +60,13 @@ type spool struct {
 	cursor place  // when it was opened
 	doubt  error  // why the cursor is the beginning though there was another
 
+	size atomic.Int64 // of all segments, bytes; changed under mu
+
 	syncing sync.Mutex // held by sync, before mu
 
 	mu      sync.Mutex
 	file    *os.File   // nil until something is written
 	at      place      // where the next entry goes: what is before is whole
-	size    int64      // of all segments
 	intents uint64     // made by this process
 	marks   []byte     // to be written before the next intent, or by flush
 	ended   []*os.File // segments that are whole, to be synced
@@ -92,7 +94,7 @@ func openSpool(dir string, limit int64) (*spool, error) {
 	}
 	for _, segment := range segments {
 		s.first = max(s.first, segment.number+1)
-		s.size += segment.size
+		s.size.Add(segment.size)
 	}
 	s.at = place{Segment: s.first}
 	return s, nil
@@ -168,7 +170,7 @@ func (s *spool) intend(pub *chat.Publication) (uint64, error) {
 	if len(b)-len(s.marks)-8 > maxEntry {
 		return 0, errLarge
 	}
-	if s.size+int64(len(b)) > s.limit {
+	if s.size.Load()+int64(len(b)) > s.limit {
 		return 0, errFull
 	}
 	if err := s.write(b); err != nil {
@@ -267,7 +269,7 @@ func (s *spool) write(b []byte) error {
 		return fmt.Errorf("write a spool: %w", err)
 	}
 	s.at.Offset += int64(len(b))
-	s.size += int64(len(b))
+	s.size.Add(int64(len(b)))
 	s.dirty = true
 	return nil
 }
@@ -301,7 +303,7 @@ func (s *spool) begin() error {
 	}
 	s.file, s.begun = file, true
 	s.at = place{Segment: next, Offset: segmentHeader}
-	s.size += segmentHeader
+	s.size.Add(segmentHeader)
 	return nil
 }
 
@@ -312,12 +314,8 @@ func (s *spool) end() place {
 	return s.at
 }
 
-// bytes is the size of all segments.
-func (s *spool) bytes() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.size
-}
+// bytes is the size of all segments. It waits for nobody.
+func (s *spool) bytes() int64 { return s.size.Load() }
 
 // release removes the segments that are before a place.
 func (s *spool) release(before place) {
@@ -335,7 +333,7 @@ func (s *spool) release(before place) {
 func (s *spool) forget(size int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.size -= size
+	s.size.Add(-size)
 }
 
 // setAside keeps a segment that cannot be read under another name, where nothing

@@ -365,7 +365,7 @@ func TestRollover(t *testing.T) {
 	}
 	segments, err := segmentsOf(dir)
 	if err != nil || segments[0].size != s.bytes() {
-		t.Errorf("got size %d %v, want %d", s.size, err, segments[0].size)
+		t.Errorf("got size %d %v, want %d", s.bytes(), err, segments[0].size)
 	}
 }
 

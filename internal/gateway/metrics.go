@@ -28,22 +28,22 @@ type metrics struct {
 func newMetrics(r prometheus.Registerer, tallies []*tally) *metrics {
 	m := &metrics{
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "parlor_connections", Help: "Messaging connections that are open."}),
+			Name: "parlor_connections", Help: "Chat sessions that are open on this node: WebSocket connections whose handshake was accepted."}),
 		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "parlor_handshakes_total", Help: "Messaging handshakes, by the HTTP status they were answered with."}, []string{"code"}),
+			Name: "parlor_handshakes_total", Help: "WebSocket handshakes, by the HTTP status they were answered with: 101 (accepted), 400, 401, 403, 404, 426 (refused for what they are), 429 (too many connections or handshakes from an address, or more than a quota), 500 (the connection could not be taken over), 503 (the broker or the store was away, or the node drains)."}, []string{"code"}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "parlor_requests_total", Help: "Messaging requests received, by action; UNKNOWN is one that was not understood."}, []string{"action"}),
+			Name: "parlor_requests_total", Help: "Requests of clients over WebSockets, by action: SEND_MESSAGE, DELETE_MESSAGE, DISCONNECT_USER, or UNKNOWN for one that was not understood."}, []string{"action"}),
 		requestSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "parlor_request_seconds", Help: "Time from receiving a messaging request to having published or refused it, by action.",
+			Name: "parlor_request_seconds", Help: "Time from receiving a request over a WebSocket to having published or refused it, with the message review if there was one, by action (as for parlor_requests_total).",
 			Buckets: prometheus.ExponentialBuckets(50e-6, 4, 8)}, []string{"action"}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "parlor_errors_total", Help: "Messaging requests answered with an ERROR frame, by ErrorCode."}, []string{"code"}),
+			Name: "parlor_errors_total", Help: "Requests over WebSockets that were answered with an ERROR frame, by its ErrorCode: 400, 401, 403, 404, 406 (denied by the review handler), 409, 413, 429 (too many messages), 500 (the broker or the store failed)."}, []string{"code"}),
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parlor_sessions_ended_total",
-			Help: "Sessions that ended, by cause. flood: more pings, fragments or refused requests than are borne. Dropped for not reading: slow (the room's log left it behind), unread (its errors and pongs piled up), silent (two pings unanswered), stuck (it did not read its last words)."}, []string{"cause"}),
+			Help: "Sessions that ended, by cause: client (it closed or went away), expired (its time was over), disconnected (DisconnectUser), room_deleted (DeleteRoom), drain (sent away, to connect elsewhere), shutdown (still there when the server stopped), protocol (it broke RFC 6455), flood (more pings, fragments or refused requests than are borne); dropped for not reading: slow (1 MB behind its room), unread (its errors and pongs piled up), silent (two pings unanswered), stuck (it did not read its last words)."}, []string{"cause"}),
 	}
 	m.missed = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "parlor_publications_missed_total", Help: "Publications that the broker numbered and never brought; sessions did not see them."})
+		Name: "parlor_publications_missed_total", Help: "Messages and events that never came to this node, so that its sessions did not see them; their numbers in the room were skipped."})
 	r.MustRegister(m.connections, m.handshakes, m.requests, m.requestSeconds, m.errors, m.ended, m.missed, &deliveries{append(tallies, &m.deliveries)})
 	return m
 }
@@ -90,9 +90,9 @@ func (t *tally) count(kind chat.PublicationKind, latency time.Duration) {
 
 var (
 	deliveriesDesc = prometheus.NewDesc("parlor_deliveries_total",
-		"Frames written to clients' sockets, by the action that made them.", []string{"action"}, nil)
+		"Messages and events written to clients' sockets, one for each client, by the action that made them: SEND_MESSAGE, SEND_EVENT (of the API), DELETE_MESSAGE, DISCONNECT_USER.", []string{"action"}, nil)
 	deliverySecondsDesc = prometheus.NewDesc("parlor_delivery_seconds",
-		"Time from accepting a request to having written its frame to a client's socket.", nil, nil)
+		"Time from accepting a message or event, on any node, to having written it to a client's socket, for each client. Where several nodes are, their clocks are part of it.", nil, nil)
 
 	deliveryActions = map[chat.PublicationKind]string{
 		chat.PublishMessage:    chat.ActionSendMessage,

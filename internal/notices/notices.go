@@ -141,14 +141,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		return c
 	}
 	m := &metrics{
-		audited:   counter("parlor_audit_records_total", "Records written to the audit log."),
+		audited:   counter("parlor_audit_records_total", "Records written to the audit log of --audit-log."),
 		unaudited: counter("parlor_audit_records_lost_total", "Records that could not be written to the audit log."),
-		delivered: counter("parlor_webhook_events_total", "Events that a webhook took."),
-		lost:      counter("parlor_webhook_events_lost_total", "Events that no webhook will get: its queue was full or could not be written, or nobody took them for three days."),
+		delivered: counter("parlor_webhook_events_total", "Events that a webhook of --webhook took: it answered with 2xx."),
+		lost:      counter("parlor_webhook_events_lost_total", "Events that a webhook will not get: its queue was full or could not be written, or it did not take them for three days."),
 		tries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "parlor_webhook_requests_total", Help: "Webhook requests, by the HTTP status of the answer; 0: there was none."}, []string{"code"}),
+			Name: "parlor_webhook_requests_total", Help: "Requests to webhooks of --webhook, by the HTTP status of the answer as code; 0: there was none."}, []string{"code"}),
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "parlor_webhook_queue_bytes", Help: "Bytes of events on disk that wait for webhooks."}),
+			Name: "parlor_webhook_queue_bytes", Help: "Size of the events on disk that wait for webhooks. At 256 MB for a webhook its new events are lost."}),
 	}
 	r.MustRegister(m.tries, m.waiting)
 	return m

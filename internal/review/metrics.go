@@ -21,13 +21,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
 		invocationErrors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parlor_review_invocation_errors_total",
-			Help: "Messages whose review handler gave no answer (InvocationErrors), by its ARN and reason: timeout (200 ms), refused (no connection), error (it failed, is missing, throttled or not permitted), full (too many were under way), resting (not asked: it had not answered before)."},
+			Help: "Messages whose review handler gave no answer, so that the room's fallback decided; by the handler's ARN (other: one of more than are told apart) and reason: timeout (none within 200 ms), refused (no connection), error (it failed, is missing, throttled or not permitted), full (too many were under way), resting (not asked: it had not answered before)."},
 			[]string{"uri", "reason"}),
 		invalid: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parlor_review_response_validation_errors_total",
-			Help: "Messages whose review handler gave an answer that cannot be used (ResponseValidationErrors), by its ARN."}, []string{"uri"}),
+			Help: "Messages whose review handler gave an answer that cannot be used, so that the room's fallback decided; by the handler's ARN (other: one of more than are told apart)."}, []string{"uri"}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "parlor_review_seconds", Help: "Time that review handlers took to answer; questions without an answer are not in it.",
+			Name: "parlor_review_seconds", Help: "Time that message review handlers took to answer. What got no answer within 200 ms is not in it, but in parlor_review_invocation_errors_total.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2}}),
 		labels: map[string]bool{},
 	}

@@ -52,7 +52,7 @@ func registerProcess(r prometheus.Registerer) {
 	b := Build()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "parlor_build_info",
-		Help:        "The build that is running, as labels; the value is 1.",
+		Help:        "The build that is running: its version, its revision and its Go as labels; the value is always 1.",
 		ConstLabels: prometheus.Labels{"version": b.Version, "revision": b.Revision, "goversion": b.Go},
 	})
 	info.Set(1)

@@ -122,6 +122,7 @@ func (s *Server) beat(ctx context.Context, well bool) ([]chat.NodeBeat, error) {
 	others, err := s.store.Beat(ctx, chat.NodeBeat{ID: s.node, Well: well, Alone: s.alone})
 	if err == nil {
 		s.others.Store(&others)
+		s.beaten.Store(time.Now().UnixNano())
 	}
 	return others, err
 }

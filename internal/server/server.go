@@ -76,6 +76,7 @@ type Server struct {
 	shared    bool                            // the store may have other nodes
 	alone     bool                            // there is no broker for them
 	others    atomic.Pointer[[]chat.NodeBeat] // as they were heard of last; nil before
+	beaten    atomic.Int64                    // when the shared store took a beat last, Unix nanoseconds
 	mode      config.Mode
 	started   time.Time
 	metrics   *prometheus.Registry
@@ -140,6 +141,13 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	}
 	registry := prometheus.NewRegistry()
 	registerProcess(registry)
+	registerReady(registry, s)
+	if s.shared {
+		registerClock(registry, s.store)
+	}
+	if encryption != nil {
+		registerCertificate(registry, c, encryption)
+	}
 	s.metrics = registry
 	s.dev = s.newDevelopment(c, declared)
 	reviewer, err := newReviewer(c, webhooksWith(c, declared), logger, registry)

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -41,6 +42,8 @@ type authority struct {
 
 	mu     sync.Mutex
 	issued int64
+
+	life time.Duration // of what it issues; 0: 90 days
 }
 
 func newAuthority(t *testing.T) *authority {
@@ -79,7 +82,7 @@ func (a *authority) sign(public crypto.PublicKey, names ...string) (certPEM []by
 	serial = 1000 + a.issued
 	a.mu.Unlock()
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(90 * 24 * time.Hour),
+		SerialNumber: big.NewInt(serial), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(cmp.Or(a.life, 90*24*time.Hour)),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	for _, name := range names {

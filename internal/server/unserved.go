@@ -22,7 +22,7 @@ func newUnserved(r prometheus.Registerer) *unserved {
 	u := &unserved{
 		count: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "parlor_http_connections_unserved_total",
-			Help: "Connections that were closed before they made a whole request.",
+			Help: "Connections that were closed before they made a whole HTTP request: stalled handshakes and headers, scans, health checks that only connect.",
 		}),
 		fresh: map[net.Conn]struct{}{},
 	}

@@ -19,9 +19,13 @@ func (s *Store) Beat(ctx context.Context, node chat.NodeBeat) ([]chat.NodeBeat, 
 	var others []chat.NodeBeat
 	err := s.engine.write(ctx, func(q *session) error {
 		others = nil
+		asked := time.Now()
 		now, err := q.now()
 		if err != nil {
 			return fmt.Errorf("ask the database for the time: %w", err)
+		}
+		if q.shared {
+			s.readClock(asked, now, time.Now())
 		}
 		if _, err := q.exec(sqlBeat, node.ID, number(node.Well), number(node.Alone), micros(now)); err != nil {
 			return fmt.Errorf("write the beat of node %s: %w", node.ID, err)
@@ -52,6 +56,40 @@ func (s *Store) Beat(ctx context.Context, node chat.NodeBeat) ([]chat.NodeBeat, 
 	}
 	slices.SortFunc(others, func(a, b chat.NodeBeat) int { return cmp.Compare(a.ID, b.ID) })
 	return others, nil
+}
+
+// clockReading is how far this machine's clock was ahead of the database's.
+type clockReading struct {
+	at     time.Time
+	offset time.Duration
+}
+
+const (
+	// clockRoundTrip is within what time the database has to say what time it is: half of
+	// it is how wrong the offset may be.
+	clockRoundTrip = 200 * time.Millisecond
+	// clockLife is how long the offset is told after it was found.
+	clockLife = 10 * time.Second
+)
+
+// readClock takes the database's time, which was read between two of ours.
+func (s *Store) readClock(asked, database, answered time.Time) {
+	took := answered.Sub(asked)
+	if took > clockRoundTrip {
+		return
+	}
+	s.clock.Store(&clockReading{at: answered, offset: asked.Add(took / 2).Sub(database)})
+}
+
+// ClockOffset is how far this machine's clock is ahead of the clock of a database that nodes
+// share, to within 100 ms, as [Store.Beat] found it. It is not known where it was not found in the
+// last ten seconds, or nodes share none. It does not ask the database.
+func (s *Store) ClockOffset() (ahead time.Duration, known bool) {
+	reading := s.clock.Load()
+	if reading == nil || time.Since(reading.at) > clockLife {
+		return 0, false
+	}
+	return reading.offset, true
 }
 
 // number is a truth value as it is stored.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"parlor/internal/chat"
@@ -13,6 +14,7 @@ import (
 // Store is a [chat.Store]. Make one with [OpenSQLite] or [OpenPostgres].
 type Store struct {
 	engine engine
+	clock  atomic.Pointer[clockReading] // of the last beat; nil: there was none
 }
 
 var _ chat.Store = (*Store)(nil)

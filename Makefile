@@ -46,6 +46,8 @@ deps:
 	  command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || echo chromium; \
 	  command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || echo haproxy; \
 	  command -v sqlite3 >/dev/null || echo sqlite3; \
+	  command -v curl >/dev/null || echo curl; \
+	  command -v openssl >/dev/null || echo openssl; \
 	  command -v systemd-analyze >/dev/null || echo systemd; \
 	  command -v ip >/dev/null || [ -x /sbin/ip ] || echo iproute2; \
 	  node --version >/dev/null 2>&1 || echo nodejs; \
@@ -53,7 +55,7 @@ deps:
 	  aws --version >/dev/null 2>&1 || echo awscli; \
 	  command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || echo postgresql; \
 	  command -v redis-server >/dev/null || echo redis-server; \
-	  python3 -c 'import boto3' 2>/dev/null || /usr/bin/python3 -c 'import boto3' 2>/dev/null || echo python3-boto3; \
+	  python3 -c 'import boto3, websockets' 2>/dev/null || /usr/bin/python3 -c 'import boto3, websockets' 2>/dev/null || echo python3-boto3 python3-websockets; \
 	}; \
 	packages=$$(wanted | xargs); \
 	if [ -n "$$packages" ] && [ -f /etc/debian_version ] && [ "$$(id -u)" = 0 ]; then \

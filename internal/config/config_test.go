@@ -349,6 +349,30 @@ func TestReference(t *testing.T) {
 	}
 }
 
+// The configuration file of docs/config.md is one that a server starts with.
+func TestReferenceExample(t *testing.T) {
+	_, example, found := strings.Cut(Reference(), "```yaml\n")
+	example, _, ends := strings.Cut(example, "```")
+	if !found || !ends {
+		t.Fatal("there is no example")
+	}
+	values, faults := parseFile([]byte(example), Serve)
+	if faults != nil {
+		t.Fatal(faults)
+	}
+	c := Default(Serve)
+	if err := c.Apply(values); err != nil {
+		t.Fatal(err)
+	}
+	c.Credentials = filepath.Join(t.TempDir(), "credentials") // Validate looks for it
+	if err := os.WriteFile(c.Credentials, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
 func FuzzFile(f *testing.F) {
 	f.Add([]byte("listen: 127.0.0.1:0\n"))
 	f.Add([]byte("- a\n---\n&x *y"))

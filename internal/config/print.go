@@ -119,6 +119,7 @@ signatures as ` + "`parlor serve`" + ` does.
 
 A configuration file:
 
+<!-- tried: TestReferenceExample -->
 ` + "```yaml\n" + `listen: :443
 credentials: /etc/parlor/credentials
 acme-hosts: [chat.example.com]

@@ -27,15 +27,16 @@ const (
 )
 
 type commands struct {
-	Dev     devCommand     `cmd:"" help:"Run a server for development: any credentials are accepted, nothing is kept."`
-	Serve   serveCommand   `cmd:"" help:"Run a server for others: access keys are required, signatures verified."`
-	Bench   benchCommand   `cmd:"" help:"Put a load on a server, this or another that speaks the API, and measure it."`
-	Key     keyCommand     `cmd:"" help:"Make, list and disable access keys."`
-	Spool   spoolCommand   `cmd:"" help:"Look at the chat log's spool."`
-	Export  exportCommand  `cmd:"" help:"Write everything that a server keeps into a file, to move it to another store."`
-	Import  importCommand  `cmd:"" help:"Take in what parlor export wrote, or the rooms of an Amazon IVS Chat account."`
-	Config  configCommand  `cmd:"" help:"Look at the configuration."`
-	Version versionCommand `cmd:"" help:"Say which build this is."`
+	Dev         devCommand         `cmd:"" help:"Run a server for development: any credentials are accepted, nothing is kept."`
+	Serve       serveCommand       `cmd:"" help:"Run a server for others: access keys are required, signatures verified."`
+	Bench       benchCommand       `cmd:"" help:"Put a load on a server, this or another that speaks the API, and measure it."`
+	Key         keyCommand         `cmd:"" help:"Make, list and disable access keys."`
+	Spool       spoolCommand       `cmd:"" help:"Look at the chat log's spool."`
+	Export      exportCommand      `cmd:"" help:"Write everything that a server keeps into a file, to move it to another store."`
+	Import      importCommand      `cmd:"" help:"Take in what parlor export wrote, or the rooms of an Amazon IVS Chat account."`
+	Config      configCommand      `cmd:"" help:"Look at the configuration."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Ask the server of this machine whether it is ready; the exit code says."`
+	Version     versionCommand     `cmd:"" help:"Say which build this is."`
 }
 
 func main() {

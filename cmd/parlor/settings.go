@@ -18,9 +18,18 @@ type settings struct {
 	Flags config.Config `embed:""`
 }
 
-// resolve puts the configuration together: what the flags say, else the variables,
-// else the file, else the default. Its error is config.Faults.
+// resolve puts the configuration together and judges it. Its error is config.Faults.
 func (s *settings) resolve(mode config.Mode, line *kong.Context) (config.Config, error) {
+	c, err := s.gather(mode, line)
+	if err != nil {
+		return c, err
+	}
+	return c, c.Validate()
+}
+
+// gather puts the configuration together: what the flags say, else the variables,
+// else the file, else the default. Its error is config.Faults.
+func (s *settings) gather(mode config.Mode, line *kong.Context) (config.Config, error) {
 	c := config.Default(mode)
 	if s.File != "" {
 		values, err := config.ReadFile(s.File, mode)
@@ -39,7 +48,7 @@ func (s *settings) resolve(mode config.Mode, line *kong.Context) (config.Config,
 	if mode != config.Dev && onLine(line, "open") {
 		return c, config.Faults{{Where: "--open", Message: "is a setting of parlor dev only"}}
 	}
-	return c, c.Validate()
+	return c, nil
 }
 
 // onLine reports whether the command line itself has the flag.

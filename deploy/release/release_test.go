@@ -21,7 +21,7 @@ import (
 const root = "../.."
 
 // patience is for a loaded machine.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // What the tests build is of this release.
 const (
@@ -150,16 +150,20 @@ func run(t testing.TB, name string, args ...string) string {
 	return out
 }
 
-// try runs a command, for as long as patience is.
+// try runs a command, and what it starts, for as long as patience is.
 func try(t testing.TB, c *exec.Cmd) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
 	c.WaitDelay = time.Second
+	if c.SysProcAttr == nil {
+		c.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	c.SysProcAttr.Setpgid = true
 	if err := c.Start(); err != nil {
 		return "", err
 	}
-	timer := time.AfterFunc(patience, func() { c.Process.Kill() })
+	timer := time.AfterFunc(patience, func() { syscall.Kill(-c.Process.Pid, syscall.SIGKILL) })
 	defer timer.Stop()
 	err := c.Wait()
 	return out.String(), err

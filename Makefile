@@ -40,8 +40,8 @@ packages: build sbom ## build a deb and an rpm of this machine's architecture in
 
 sbom: build ## write what is linked into bin/parlor to dist: a CycloneDX file, and the licenses
 	mkdir -p dist
-	cd deploy/release && go run ./sbom -version '$(VERSION)' ../../bin/parlor >../../dist/parlor.cdx.json
-	cd deploy/release && go run ./sbom -licenses ../../bin/parlor >../../dist/licenses.txt
+	cd deploy/release && go run ./sbom -version '$(VERSION)' -out ../../dist/parlor.cdx.json ../../bin/parlor
+	cd deploy/release && go run ./sbom -licenses -out ../../dist/licenses.txt ../../bin/parlor
 
 test: deps ## run all tests; first install what they need, on Debian as root
 	go test -race -shuffle=on ./...

@@ -24,9 +24,7 @@ rm -rf dist/package
 mkdir -p dist/package
 cp "$program" dist/package/parlor
 cp "$out/parlor.cdx.json" "$out/licenses.txt" dist/package/
-# Without the words on how to install it by hand.
-sed -e '1,/^$/d' -e 's|/usr/local/bin/parlor|/usr/bin/parlor|' deploy/parlor.service >dist/package/parlor.service
-gzip --no-name --best <CHANGELOG.md >dist/package/changelog.gz
+deploy/package/layout.sh dist/package
 find dist/package -exec touch --date="@$SOURCE_DATE_EPOCH" {} +
 
 for packager in deb rpm; do

@@ -1,5 +1,5 @@
-// Sbom writes what is linked into a program: to standard output a bill of materials
-// (CycloneDX 1.6, JSON), or with -licenses the licenses of it.
+// Sbom writes what is linked into a program: a bill of materials (CycloneDX 1.6, JSON), or
+// with -licenses the licenses of it.
 //
 // It reads what the linker left in the program, and for the licenses the module cache; it
 // asks no network. The same program gives the same bytes: the serial number is of its
@@ -28,16 +28,22 @@ import (
 func main() {
 	licenses := flag.Bool("licenses", false, "write the licenses instead")
 	version := flag.String("version", "", "the program's version, which the linker does not leave there")
+	out := flag.String("out", "", "the file to write")
 	flag.Parse()
-	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: sbom [-licenses] [-version VERSION] PROGRAM")
+	if flag.NArg() != 1 || *out == "" {
+		fmt.Fprintln(os.Stderr, "usage: sbom [-licenses] [-version VERSION] -out FILE PROGRAM")
 		os.Exit(2)
 	}
-	write := func(w io.Writer, program string) error { return writeBill(w, program, *version) }
+	var text bytes.Buffer
+	write := func() error { return writeBill(&text, flag.Arg(0), *version) }
 	if *licenses {
-		write = writeLicenses
+		write = func() error { return writeLicenses(&text, flag.Arg(0)) }
 	}
-	if err := write(os.Stdout, flag.Arg(0)); err != nil {
+	err := write()
+	if err == nil {
+		err = os.WriteFile(*out, text.Bytes(), 0o644)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "sbom:", err)
 		os.Exit(1)
 	}

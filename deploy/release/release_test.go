@@ -69,11 +69,11 @@ func build(t testing.TB) made {
 	return built.made
 }
 
-// makeIn copies the tree, without what git knows of it, and makes the packages there.
-func makeIn(tree string, env ...string) (made, error) {
+// copyTree copies the tree, without what git knows of it.
+func copyTree(tree string) error {
 	files, err := exec.Command("git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output()
 	if err != nil {
-		return made{}, fmt.Errorf("git ls-files: %w", err)
+		return fmt.Errorf("git ls-files: %w", err)
 	}
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(files), "\x00"), "\x00") {
 		from, to := filepath.Join(root, name), filepath.Join(tree, name)
@@ -82,18 +82,26 @@ func makeIn(tree string, env ...string) (made, error) {
 			continue // removed, and not yet for git; or a link to a cache
 		}
 		if err != nil {
-			return made{}, err
+			return err
 		}
 		data, err := os.ReadFile(from)
 		if err != nil {
-			return made{}, err
+			return err
 		}
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			return made{}, err
+			return err
 		}
 		if err := os.WriteFile(to, data, info.Mode().Perm()); err != nil {
-			return made{}, err
+			return err
 		}
+	}
+	return nil
+}
+
+// makeIn copies the tree and makes the packages there.
+func makeIn(tree string, env ...string) (made, error) {
+	if err := copyTree(tree); err != nil {
+		return made{}, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // nothing may be compiled yet
 	defer cancel()

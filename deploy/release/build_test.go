@@ -17,7 +17,7 @@ import (
 // whenever. With PARLOR_SOAK it compiles all of it anew.
 func TestBuildIsReproducible(t *testing.T) {
 	one := build(t)
-	env := []string{"TZ=Asia/Tokyo", "LC_ALL=C", "USER=somebody", "HOSTNAME=elsewhere", "GOFLAGS="}
+	env := []string{"TZ=Asia/Tokyo", "LC_ALL=C", "USER=somebody", "HOSTNAME=elsewhere", "GOFLAGS=", "GOTOOLCHAIN=" + runtime.Version()}
 	if os.Getenv("PARLOR_SOAK") != "" {
 		env = append(env, "GOCACHE="+t.TempDir())
 	}

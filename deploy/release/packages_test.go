@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -186,7 +187,7 @@ func TestPackagesAreInstalled(t *testing.T) {
 	m := build(t)
 	need(t, "rpm")
 	dir := debian(t)
-	copyFile(t, m.deb, filepath.Join(dir, "parlor.deb"), 0o644)
+	copyFile(t, m.deb, filepath.Join(dir, "dist", filepath.Base(m.deb)), 0o644)
 	exists := func(path string) bool {
 		_, err := os.Lstat(filepath.Join(dir, path))
 		return err == nil
@@ -222,13 +223,15 @@ func TestPackagesAreInstalled(t *testing.T) {
 		if err == nil || !strings.Contains(out, "parlor key new --credentials /etc/parlor/credentials") {
 			t.Errorf("without a key its settings are judged %v\n%s", err, out)
 		}
-		mustIn(t, dir, "parlor key new --credentials /etc/parlor/credentials --name ops")
+		mustIn(t, dir, page(t, "parlor key new --credentials /etc/parlor/credentials --name ops"))
 		mustIn(t, dir, "parlor config check --config /etc/parlor/parlor.yaml")
 		mustIn(t, dir, "parlor healthcheck --config /etc/parlor/parlor.yaml || exit 0; exit 1") // nobody runs yet
 
 		port := freePort(t)
 		mustIn(t, dir, "sed -i 's/^#listen: .*/listen: 127.0.0.1:"+port+"/' /etc/parlor/parlor.yaml")
-		check := func() *exec.Cmd { return in(dir, "parlor healthcheck --config /etc/parlor/parlor.yaml") }
+		check := func() *exec.Cmd {
+			return in(dir, page(t, "parlor healthcheck --config /etc/parlor/parlor.yaml --wait 30s"))
+		}
 		stop := u.start(t, dir)
 		healthy(t, check)
 		if !exists("var/lib/parlor/parlor.db") {
@@ -251,18 +254,26 @@ func TestPackagesAreInstalled(t *testing.T) {
 	}
 
 	t.Run("deb", func(t *testing.T) {
-		install := func() string { return mustIn(t, dir, "dpkg --install /parlor.deb 2>&1") }
+		command := strings.ReplaceAll(page(t, "dpkg --install dist/parlor_*_amd64.deb"), "_amd64", "_"+strings.TrimSpace(run(t, "dpkg", "--print-architecture")))
+		install := func() string { return mustIn(t, dir, command) }
 		lives(t, install, install)
+		// systemd would start it at boot: of systemctl enable --now that much is tried.
+		if systemctl, err := exec.LookPath("systemctl"); err == nil {
+			run(t, systemctl, "--root", dir, "enable", "parlor")
+			if !exists("etc/systemd/system/multi-user.target.wants/parlor.service") {
+				t.Error("enabled, it would not start at boot")
+			}
+		}
 		mustIn(t, dir, "dpkg --verify parlor || test -z \"$(dpkg --verify parlor | grep -v ' c /etc/parlor/parlor.yaml$')\"")
 
-		mustIn(t, dir, "dpkg --remove parlor")
+		mustIn(t, dir, page(t, "dpkg --remove parlor"))
 		if exists("usr/bin/parlor") || exists("usr/lib/systemd/system/parlor.service") {
 			t.Error("removed, its program is still there")
 		}
 		if !exists("var/lib/parlor/parlor.db") || !exists("etc/parlor/credentials") || !exists("etc/parlor/parlor.yaml") {
 			t.Error("removed, it took data, keys or settings with it")
 		}
-		mustIn(t, dir, "dpkg --purge parlor")
+		mustIn(t, dir, page(t, "dpkg --purge parlor"))
 		if exists("var/lib/parlor") || exists("etc/parlor") || exists("usr/share/doc/parlor") {
 			t.Error("purged, it left something behind")
 		}
@@ -270,11 +281,22 @@ func TestPackagesAreInstalled(t *testing.T) {
 
 	t.Run("rpm", func(t *testing.T) {
 		// What Fedora would ask for is of other names here.
-		with := func(args ...string) string {
-			return run(t, "rpm", append([]string{"--root", dir, "--nodeps"}, append(args, m.rpm)...)...)
+		with := func(command, more string) string {
+			command = strings.Replace(command, "rpm --", "rpm --root "+dir+" "+more+" --", 1)
+			c := exec.Command("sh", "-euc", strings.ReplaceAll(command, "x86_64", map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]))
+			c.Dir = m.tree
+			out, err := try(t, c)
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", command, err, out)
+			}
+			return out
 		}
-		lives(t, func() string { return with("--install") }, func() string { return with("--upgrade", "--replacepkgs", "--replacefiles") })
-		run(t, "rpm", "--root", dir, "--erase", "parlor")
+		lives(t,
+			func() string { return with(page(t, "rpm --install dist/parlor-*.x86_64.rpm"), "--nodeps") },
+			func() string {
+				return with(page(t, "rpm --upgrade dist/parlor-*.x86_64.rpm"), "--nodeps --replacepkgs --replacefiles")
+			})
+		with(page(t, "rpm --erase parlor"), "")
 		if exists("usr/bin/parlor") {
 			t.Error("removed, its program is still there")
 		}

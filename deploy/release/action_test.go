@@ -170,6 +170,7 @@ func killServersOf(t *testing.T, dir string) {
 }
 
 func TestAction(t *testing.T) {
+	t.Parallel()
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
 		t.Skip("there is no /proc")
 	}

@@ -16,6 +16,7 @@ import (
 // Whoever has the sources of a commit makes the bytes that others have of it, wherever and
 // whenever. With PARLOR_SOAK it compiles all of it anew.
 func TestBuildIsReproducible(t *testing.T) {
+	t.Parallel()
 	one := build(t)
 	env := []string{"TZ=Asia/Tokyo", "LC_ALL=C", "USER=somebody", "HOSTNAME=elsewhere", "GOFLAGS=", "GOTOOLCHAIN=" + runtime.Version()}
 	if os.Getenv("PARLOR_SOAK") != "" {

@@ -125,6 +125,7 @@ type inspected struct {
 // make build makes. It serves as its user in a root directory that has nothing else, and its
 // health check says so.
 func TestImage(t *testing.T) {
+	t.Parallel()
 	m := build(t)
 	b := newBuilder(t)
 	arguments := []string{"--pull-never", "--file", filepath.Join(m.tree, "deploy/Dockerfile"),

@@ -61,6 +61,7 @@ func TestInstallPage(t *testing.T) {
 }
 
 func TestInstallPageProgram(t *testing.T) {
+	t.Parallel()
 	tree, bin := t.TempDir(), t.TempDir()
 	if err := copyTree(tree); err != nil {
 		t.Fatal(err)

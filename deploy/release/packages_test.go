@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -44,7 +43,7 @@ func debian(t testing.TB) string {
 		defer cancel()
 		making := archive + ".new.tar"
 		out, err := exec.CommandContext(ctx, "mmdebstrap", "--quiet", "--variant=essential", "--include=passwd",
-			"--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
+			"--aptopt=Acquire::Retries \"3\"", "--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
 			release[1], making).CombinedOutput()
 		if err != nil {
 			t.Fatalf("mmdebstrap: %v\n%s", err, out)
@@ -146,7 +145,7 @@ func ids(t testing.TB, dir string, u unit) (uid, gid uint32) {
 
 // start starts the service of an installed unit as systemd would: its program, as its
 // user, with its environment and one capability, and with its state directory.
-func (u unit) start(t testing.TB, dir string, env ...string) (stop func()) {
+func (u unit) start(t testing.TB, dir string) (stop func()) {
 	t.Helper()
 	uid, gid := ids(t, dir, u)
 	state := filepath.Join(dir, "var/lib", u.state)
@@ -157,11 +156,9 @@ func (u unit) start(t testing.TB, dir string, env ...string) (stop func()) {
 		t.Fatal(err)
 	}
 	const bindService = 10
-	c := exec.Command(u.exec[0], u.exec[1:]...)
-	c.Dir, c.Env = "/", append(slices.Clone(u.env), env...)
+	c := exec.Command("/bin/sh", append([]string{"-c", fmt.Sprintf(`umask %04o; exec "$@"`, u.umask), "sh"}, u.exec...)...)
+	c.Dir, c.Env = "/", u.env
 	c.SysProcAttr = &syscall.SysProcAttr{Chroot: dir, Credential: &syscall.Credential{Uid: uid, Gid: gid}, AmbientCaps: []uintptr{bindService}}
-	old := syscall.Umask(u.umask)
-	defer syscall.Umask(old)
 	return begin(t, c)
 }
 
@@ -184,9 +181,10 @@ func freePort(t testing.TB) string {
 // itself, removed, purged. systemd does not run in the root directory: its part is played by
 // unit.start. Then that of the rpm, in the same place.
 func TestPackagesAreInstalled(t *testing.T) {
-	m := build(t)
+	t.Parallel()
 	need(t, "rpm")
 	dir := debian(t)
+	m := build(t)
 	copyFile(t, m.deb, filepath.Join(dir, "dist", filepath.Base(m.deb)), 0o644)
 	exists := func(path string) bool {
 		_, err := os.Lstat(filepath.Join(dir, path))

@@ -58,6 +58,7 @@ deps:
 	  command -v buildah >/dev/null || echo buildah; \
 	  command -v mmdebstrap >/dev/null || echo mmdebstrap; \
 	  command -v rpm >/dev/null || echo rpm; \
+	  command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || echo chromium; \
 	  command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || echo haproxy; \
 	  command -v sqlite3 >/dev/null || echo sqlite3; \
 	  command -v systemd-analyze >/dev/null || echo systemd; \

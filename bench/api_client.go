@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// accessKey is what parlor key new prints.
+// accessKey is what parlor key create prints.
 type accessKey struct {
 	AccessKeyID     string `json:"AccessKeyId"`
 	SecretAccessKey string

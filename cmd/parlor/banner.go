@@ -53,6 +53,9 @@ func banner(c *config.Config, addr *net.TCPAddr, temporary bool) string {
 	p("  Messaging  %s", messaging)
 	p("  Health     %s/healthz, %s/readyz", api, api)
 	p("  Metrics    %s/metrics", api)
+	if c.Console {
+		p("  Console    %s/console/", api)
+	}
 	p("  Data       %s", data)
 	if c.DatabaseURL != "" {
 		p("  Database   %s", config.WithoutPassword(c.DatabaseURL))
@@ -73,7 +76,7 @@ func banner(c *config.Config, addr *net.TCPAddr, temporary bool) string {
 	switch {
 	case c.Credentials != "":
 		p("Signatures are verified: the access keys are those of %s. For another, with its exports:", c.Credentials)
-		p("parlor key new --credentials %s", c.Credentials)
+		p("parlor key create --credentials %s", c.Credentials)
 		if !c.TLS() && !addr.IP.IsLoopback() {
 			p("PLAIN HTTP: tokens and messages can be read on the way to port %d, unless a proxy in front speaks TLS.", addr.Port)
 		}

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"slices"
@@ -22,7 +20,6 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/ivschat"
 	"github.com/aws/aws-sdk-go-v2/service/ivschat/types"
 
@@ -99,7 +96,7 @@ func (b *benchCommand) Run(line *kong.Context) error {
 		if ctx.Err() != nil {
 			return errors.New("stopped before there was anything to report")
 		}
-		return b.hint(err)
+		return err
 	}
 	report, err := load.Run(ctx, b.plan(), t, load.Watcher{Tick: func(p load.Progress) { progress.tick(b, p) }})
 	progress.end()
@@ -255,7 +252,7 @@ func (t *benchTarget) cleanUp(stderr io.Writer) {
 	})
 	for i, err := range left {
 		if err != nil {
-			fmt.Fprintf(stderr, "parlor: room %s is left: %v\n", made[i], err)
+			fmt.Fprintf(stderr, "parlor: room %s is left: %s\n", made[i], plain(err))
 		}
 	}
 }
@@ -354,18 +351,4 @@ func (p *progress) end() {
 	if p.terminal {
 		fmt.Fprint(p.w, newLine)
 	}
-}
-
-// hint adds to an error what can be done about it.
-func (b *benchCommand) hint(err error) error {
-	var op *net.OpError
-	var late net.Error
-	if errors.As(err, &op) && op.Op == "dial" || errors.As(err, &late) && late.Timeout() {
-		return &hintedError{err, "Is a server running there? parlor dev starts one at http://127.0.0.1:4870; --endpoint names another."}
-	}
-	var answer *awshttp.ResponseError
-	if errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusForbidden {
-		return &hintedError{err, keyHint}
-	}
-	return err
 }

@@ -125,7 +125,7 @@ func TestBenchLeavesNoRooms(t *testing.T) {
 			api := test.api(stop)
 			s := httptest.NewServer(api)
 			defer s.Close()
-			b := &benchCommand{apiFlags: apiFlags{Endpoint: s.URL}, Rooms: 3, Connections: 3}
+			b := &benchCommand{apiFlags: apiFlags{endpointFlag: endpointFlag{Endpoint: s.URL}}, Rooms: 3, Connections: 3}
 			target, err := b.target(context.Background())
 			if err != nil {
 				t.Fatal(err)

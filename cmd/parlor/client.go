@@ -2,26 +2,44 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ivschat"
+	"github.com/aws/smithy-go/logging"
 )
 
-// apiFlags say which server a verb talks to, and as whom. Keys and region are what
+// endpointFlag says which server a verb talks to. As whom, and in which region, is what
 // AWS's own variables and files say.
-type apiFlags struct {
-	Endpoint  string `name:"endpoint" env:"AWS_ENDPOINT_URL_IVSCHAT" default:"http://127.0.0.1:4870" placeholder:"URL" help:"Where the API is; aws is Amazon IVS Chat itself."`
-	Messaging string `name:"messaging" placeholder:"URL" help:"Where the messaging API is. Default: where the API is."`
+type endpointFlag struct {
+	Endpoint string `name:"endpoint" env:"AWS_ENDPOINT_URL_IVSCHAT" default:"http://127.0.0.1:4870" placeholder:"URL" help:"Where the API is; aws is Amazon IVS Chat itself."`
 }
 
-const keyHint = "The access key is for AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to say, or AWS_PROFILE; parlor key new makes one for parlor serve."
+// check is for the Validate of a verb.
+func (e *endpointFlag) check() error {
+	if e.Endpoint == amazon {
+		return nil
+	}
+	_, err := parseURL("--endpoint", e.Endpoint, "http")
+	return err
+}
+
+// apiFlags are for a verb that also opens connections.
+type apiFlags struct {
+	endpointFlag
+
+	Messaging string `name:"messaging" placeholder:"URL" help:"Where the messaging API is. Default: where the API is."`
+}
 
 // requestPatience is how long a request of the API may take, each time it is tried.
 const requestPatience = 10 * time.Second
@@ -30,17 +48,17 @@ const requestPatience = 10 * time.Second
 const amazon = "aws"
 
 // client returns a client of the control plane.
-func (a *apiFlags) client(ctx context.Context) (*ivschat.Client, error) {
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithDefaultRegion("us-east-1"),
+func (e *endpointFlag) client(ctx context.Context) (*ivschat.Client, error) {
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithDefaultRegion("us-east-1"), config.WithLogger(logging.Nop{}),
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(requestPatience)))
 	if err != nil {
-		return nil, fmt.Errorf("read the AWS configuration: %w", err)
+		return nil, &hintedError{fmt.Errorf("read the AWS configuration: %w", err), "It is what the variables AWS_… and the files ~/.aws/config and ~/.aws/credentials say; AWS_PROFILE names a section of these."}
 	}
 	var base *string // nil is Amazon's
-	if a.Endpoint != amazon {
-		base = &a.Endpoint
+	if e.Endpoint != amazon {
+		base = &e.Endpoint
 	}
-	if u, err := url.Parse(a.Endpoint); err == nil && isLoopback(u.Hostname()) {
+	if u, err := url.Parse(e.Endpoint); err == nil && isLoopback(u.Hostname()) {
 		// A server for development takes any key: one need not be set up for it, nor
 		// waited for at the address where EC2 would have it.
 		if c, err := config.NewEnvConfig(); err == nil && !c.Credentials.HasKeys() && c.SharedConfigProfile == "" {
@@ -48,10 +66,27 @@ func (a *apiFlags) client(ctx context.Context) (*ivschat.Client, error) {
 		}
 	}
 	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
+		if strings.Contains(err.Error(), "no EC2 IMDS role found") { // where the SDK looks last
+			err = errors.New("there is none")
+		}
 		return nil, &hintedError{fmt.Errorf("find an access key: %w", err), keyHint}
 	}
 	// Set here, it has the last word over AWS's variables.
-	return ivschat.NewFromConfig(cfg, func(o *ivschat.Options) { o.BaseEndpoint = base }), nil
+	return ivschat.NewFromConfig(cfg, func(o *ivschat.Options) {
+		o.BaseEndpoint = base
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
+			o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(refused)}, o.Retryables...)
+		})
+	}), nil
+}
+
+// refused finds errors that are not worth another try: nobody listens there. A person
+// waits for the answer.
+func refused(err error) aws.Ternary {
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return aws.FalseTernary
+	}
+	return aws.UnknownTernary
 }
 
 // messagingURL is where connections are opened. An error names the flag that is wrong.

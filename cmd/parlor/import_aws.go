@@ -84,7 +84,7 @@ func (f *amazonFlags) read(ctx context.Context, in *importing, said io.Writer) e
 
 // client is one of the account that is read.
 func (f *amazonFlags) client(ctx context.Context) (*ivschat.Client, error) {
-	api := apiFlags{Endpoint: f.EndpointURL}
+	api := endpointFlag{Endpoint: f.EndpointURL}
 	if api.Endpoint == "" {
 		api.Endpoint = amazon
 	}

@@ -26,17 +26,34 @@ const (
 	exitUsage   = 2
 )
 
+const description = `Parlor is a self-hosted Amazon IVS Chat: the AWS CLI, the AWS SDKs and the official chat SDKs work against it as they are. To try it:
+
+    parlor dev                               # in one terminal
+    parlor room create --name lobby          # in another
+    parlor chat --user alice
+`
+
 type commands struct {
-	Dev         devCommand         `cmd:"" help:"Run a server for development: any credentials are accepted, nothing is kept."`
-	Serve       serveCommand       `cmd:"" help:"Run a server for others: access keys are required, signatures verified."`
-	Bench       benchCommand       `cmd:"" help:"Put a load on a server, this or another that speaks the API, and measure it."`
-	Key         keyCommand         `cmd:"" help:"Make, list and disable access keys."`
-	Spool       spoolCommand       `cmd:"" help:"Look at the chat log's spool."`
-	Export      exportCommand      `cmd:"" help:"Write everything that a server keeps into a file, to move it to another store."`
-	Import      importCommand      `cmd:"" help:"Take in what parlor export wrote, or the rooms of an Amazon IVS Chat account."`
-	Config      configCommand      `cmd:"" help:"Look at the configuration."`
-	Healthcheck healthcheckCommand `cmd:"" help:"Ask the server of this machine whether it is ready; the exit code says."`
-	Version     versionCommand     `cmd:"" help:"Say which build this is."`
+	Dev   devCommand   `cmd:"" group:"Servers:" help:"Run a server for development: any credentials are accepted, nothing is kept."`
+	Serve serveCommand `cmd:"" group:"Servers:" help:"Run a server for others: access keys are required, signatures verified."`
+
+	Chat chatCommand `cmd:"" group:"Chat:" help:"Talk in a room, from a terminal or a pipe."`
+	Tail tailCommand `cmd:"" group:"Chat:" help:"Print what is said in a room, as it comes."`
+
+	Room  roomCommand  `cmd:"" group:"Rooms and tokens:" help:"Make, list, show, tag and delete rooms."`
+	Token tokenCommand `cmd:"" group:"Rooms and tokens:" help:"Make chat tokens, and look into them."`
+
+	Healthcheck healthcheckCommand `cmd:"" group:"Running a server:" help:"Ask the server of this machine whether it is ready; the exit code says."`
+	Key         keyCommand         `cmd:"" group:"Running a server:" help:"Make, list, show and disable access keys."`
+	Config      configCommand      `cmd:"" group:"Running a server:" help:"Look at the configuration."`
+	Export      exportCommand      `cmd:"" group:"Running a server:" help:"Write everything that a server keeps into a file, to move it to another store."`
+	Import      importCommand      `cmd:"" group:"Running a server:" help:"Take in what parlor export wrote, or the rooms of an Amazon IVS Chat account."`
+	Spool       spoolCommand       `cmd:"" group:"Running a server:" help:"Look at the chat log's spool."`
+	Bench       benchCommand       `cmd:"" group:"Running a server:" help:"Put a load on a server, this or another that speaks the API, and measure it."`
+
+	Completion completionCommand `cmd:"" group:"This program:" help:"Print what makes a shell complete parlor's commands with the tab key."`
+	Complete   completeCommand   `cmd:"" hidden:"" help:"Say how a line may go on."`
+	Version    versionCommand    `cmd:"" group:"This program:" help:"Say which build this is."`
 }
 
 func main() {
@@ -51,6 +68,9 @@ func run(args []string) int {
 	parser, err := newParser(&commands{})
 	if err != nil {
 		panic(err) // a tag is wrong: every test finds it
+	}
+	if len(args) > 0 && args[0] == "help" {
+		args = append(args[1:], "--help")
 	}
 	line, err := parser.Parse(args)
 	if err == nil {
@@ -72,7 +92,7 @@ func run(args []string) int {
 func newParser(c *commands) (*kong.Kong, error) {
 	parser, err := kong.New(c,
 		kong.Name("parlor"),
-		kong.Description("Parlor is a self-hosted Amazon IVS Chat: the AWS CLI, the AWS SDKs and the official chat SDKs work against it as they are. To try it, run parlor dev."),
+		kong.Description(description),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.ValueFormatter(flagHelp),
 	)
@@ -105,6 +125,20 @@ func flagHelp(v *kong.Value) string {
 	return v.Help + " (" + strings.Join(notes, ", ") + ")"
 }
 
+// path is the command as far as a line that is not understood names one: "parlor room" of "parlor room nosuch".
+func path(usage *kong.ParseError) string {
+	command := "parlor"
+	if usage.Context == nil {
+		return command
+	}
+	for _, p := range usage.Context.Path {
+		if p.Command != nil {
+			command += " " + p.Command.Name
+		}
+	}
+	return command
+}
+
 // explain prints what went wrong and what to do about it.
 func explain(err error) {
 	var faults config.Faults
@@ -116,25 +150,13 @@ func explain(err error) {
 			fmt.Fprintln(os.Stderr, "  "+strings.TrimRight(line, "\n"))
 		}
 	case errors.As(err, &usage):
-		fmt.Fprintf(os.Stderr, "parlor: %v\n", err)
-		command := "parlor"
-		if usage.Context != nil && usage.Context.Selected() != nil {
-			command = usage.Context.Selected().FullPath()
-		}
-		fmt.Fprintf(os.Stderr, "Run %s --help for what there is.\n", command)
+		text := strings.ReplaceAll(err.Error(), `but got "EOL" (<EOL>)`, "but the line ends there")
+		fmt.Fprintln(os.Stderr, printableLines("parlor: "+text))
+		fmt.Fprintf(os.Stderr, "Run %s --help for what there is.\n", path(usage))
 	default:
-		fmt.Fprintf(os.Stderr, "parlor: %v\n", err)
+		fmt.Fprintln(os.Stderr, printableLines("parlor: "+plain(err)))
 	}
-	var hinted *hintedError
-	if errors.As(err, &hinted) {
-		fmt.Fprintln(os.Stderr, hinted.hint)
+	if text := hint(err); text != "" {
+		fmt.Fprintln(os.Stderr, printable(text))
 	}
 }
-
-// hintedError is an error that comes with what to do about it.
-type hintedError struct {
-	error
-	hint string // one sentence
-}
-
-func (e *hintedError) Unwrap() error { return e.error }

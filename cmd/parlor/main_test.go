@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,6 +31,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"parlor/internal/credentials"
+	"parlor/internal/load"
 )
 
 func TestMain(m *testing.M) {
@@ -47,7 +49,10 @@ func TestMain(m *testing.M) {
 //	                           the first key of the file, else hardly; prints the body
 //	logged URL                 show two events in a new room that logs to the bucket bucket-one
 //	hold URL                   begin a request and never finish it
+//	rooms URL N NAME           make so many rooms of a name; in it, * is the number of each
+//	use URL FILE               open a connection with the token that the file has
 //	number FILE NAME WANT      a number of a JSON file, named like "a.b"
+//	await FILE REGEXP          wait until the file has what matches, which may come to be later
 //	certificate CERT KEY       make files for TLS at 127.0.0.1
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -67,7 +72,10 @@ func TestScripts(t *testing.T) {
 			"hold":   hold,
 			"logged": logged,
 
+			"use":         use,
+			"rooms":       rooms,
 			"number":      number,
+			"await":       await,
 			"certificate": certificate,
 		},
 	})
@@ -294,6 +302,28 @@ func hold(ts *testscript.TestScript, neg bool, args []string) {
 	if !strings.Contains(line, "100 Continue") {
 		ts.Fatalf("got %q, want 100 Continue", line)
 	}
+}
+
+func rooms(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: rooms URL N NAME")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	for i := range n {
+		send(ts, "200", hardlySigned(ts, args[0]+"/CreateRoom", `{"name":"`+strings.ReplaceAll(args[2], "*", strconv.Itoa(i))+`"}`))
+	}
+}
+
+func use(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: use URL FILE")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := load.Dial(ctx, "ws"+strings.TrimPrefix(args[0], "http")+"/", strings.TrimSpace(ts.ReadFile(args[1])))
+	ts.Check(err)
+	ts.Check(conn.Close())
 }
 
 func number(ts *testscript.TestScript, neg bool, args []string) {

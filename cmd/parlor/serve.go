@@ -40,7 +40,7 @@ func runServer(c config.Config, temporary bool) error {
 	logger := newLogger(&c)
 	s, err := server.New(c, logger)
 	if err != nil {
-		return withHint(err)
+		return startHint(err)
 	}
 	fmt.Fprint(os.Stderr, banner(&c, s.Addr(), temporary))
 
@@ -75,15 +75,4 @@ func newLogger(c *config.Config) *slog.Logger {
 		return slog.New(slog.NewTextHandler(os.Stderr, options))
 	}
 	return slog.New(slog.NewJSONHandler(os.Stderr, options))
-}
-
-// withHint says what to do about a server that does not start.
-func withHint(err error) error {
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return &hintedError{err, "Another program listens there, perhaps another Parlor: stop it, or choose another address with --listen (--listen 127.0.0.1:0 takes any free port)."}
-	case errors.Is(err, syscall.EACCES):
-		return &hintedError{err, "This user may not: choose a port from 1024 on with --listen, or a directory it may write to with --data."}
-	}
-	return err
 }

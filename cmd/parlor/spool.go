@@ -22,8 +22,9 @@ type spoolCommand struct {
 const spoolDirectory = "chatlog"
 
 type spoolListCommand struct {
-	Data   string `name:"data" env:"PARLOR_DATA" default:"./parlor-data" placeholder:"DIR" help:"The server's data directory. The server may be running."`
-	Output string `name:"output" enum:"table,json" default:"table" help:"table or json."`
+	outputFlag `kong:"set='outputs=table, json',set='output=table'"`
+
+	Data string `name:"data" env:"PARLOR_DATA" default:"./parlor-data" placeholder:"DIR" help:"The server's data directory. The server may be running."`
 }
 
 func (s *spoolListCommand) Run(line *kong.Context) error {
@@ -31,7 +32,7 @@ func (s *spoolListCommand) Run(line *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.Output == "json" {
+	if s.Output == outputJSON {
 		if all == nil {
 			all = []chatlog.Backlog{}
 		}

@@ -24,7 +24,7 @@ rm -rf dist/package
 mkdir -p dist/package
 cp "$program" dist/package/parlor
 cp "$out/parlor.cdx.json" "$out/licenses.txt" dist/package/
-deploy/package/layout.sh dist/package
+deploy/package/layout.sh "$program" dist/package
 find dist/package -exec touch --date="@$SOURCE_DATE_EPOCH" {} +
 
 for packager in deb rpm; do

@@ -224,6 +224,11 @@ func TestPackagesAreInstalled(t *testing.T) {
 		mustIn(t, dir, page(t, "parlor key new --credentials /etc/parlor/credentials --name ops"))
 		mustIn(t, dir, "parlor config check --config /etc/parlor/parlor.yaml")
 		mustIn(t, dir, "parlor healthcheck --config /etc/parlor/parlor.yaml || exit 0; exit 1") // nobody runs yet
+		completed := mustIn(t, dir, `exec bash -c '. /usr/share/bash-completion/completions/parlor
+			COMP_LINE="parlor healthch" COMP_POINT=15 COMP_WORDS=(parlor healthch) COMP_CWORD=1; _parlor; echo "${COMPREPLY[@]}"'`)
+		if !strings.HasPrefix(completed, "healthcheck") {
+			t.Errorf("bash completes parlor healthch by %q", completed)
+		}
 
 		port := freePort(t)
 		mustIn(t, dir, "sed -i 's/^#listen: .*/listen: 127.0.0.1:"+port+"/' /etc/parlor/parlor.yaml")
@@ -363,15 +368,17 @@ func TestPackagesBringTheSame(t *testing.T) {
 		t.Errorf("%q is what the rpm takes for configuration, want %q", config, want)
 	}
 	for installed, path := range map[string]string{
-		"/usr/bin/parlor":                           m.program,
-		"/usr/share/doc/parlor/parlor.cdx.json":     m.bill,
-		"/usr/share/doc/parlor/licenses.txt":        m.license,
-		"/etc/parlor/parlor.yaml":                   filepath.Join(root, "deploy/package/parlor.yaml"),
-		"/usr/share/doc/parlor/examples/nodes.env":  filepath.Join(root, "deploy/nodes.env"),
-		"/usr/share/doc/parlor/examples/nodes.conf": filepath.Join(root, "deploy/parlor.service.d/nodes.conf"),
-		"/usr/share/doc/parlor/copyright":           filepath.Join(root, "deploy/package/copyright"),
-		"/usr/share/doc/parlor/changelog.gz":        "",
-		"/usr/lib/systemd/system/parlor.service":    "",
+		"/usr/bin/parlor":                                  m.program,
+		"/usr/share/doc/parlor/parlor.cdx.json":            m.bill,
+		"/usr/share/doc/parlor/licenses.txt":               m.license,
+		"/etc/parlor/parlor.yaml":                          filepath.Join(root, "deploy/package/parlor.yaml"),
+		"/usr/share/doc/parlor/examples/nodes.env":         filepath.Join(root, "deploy/nodes.env"),
+		"/usr/share/doc/parlor/examples/nodes.conf":        filepath.Join(root, "deploy/parlor.service.d/nodes.conf"),
+		"/usr/share/doc/parlor/copyright":                  filepath.Join(root, "deploy/package/copyright"),
+		"/usr/share/doc/parlor/changelog.gz":               "",
+		"/usr/share/bash-completion/completions/parlor":    "",
+		"/usr/share/fish/vendor_completions.d/parlor.fish": "",
+		"/usr/lib/systemd/system/parlor.service":           "",
 	} {
 		got, ok := deb[installed]
 		if !ok || path != "" && got.Digest != digest(t, path) {

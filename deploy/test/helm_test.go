@@ -497,7 +497,7 @@ func checkOptional(t *testing.T, r *release) {
 
 func TestChartRefuses(t *testing.T) {
 	for _, c := range []struct{ name, values, want string }{
-		{"no access keys", "replicaCount: 1", "parlor key new"},
+		{"no access keys", "replicaCount: 1", "parlor key create"},
 		{"access keys twice", "credentials: {content: x, existingSecret: keys}", "leave one of them away"},
 		{"many nodes without a database", strings.Replace(alone, "replicaCount: 1", "replicaCount: 2", 1), "needs database and redis"},
 		{"Redis without a database", alone + "redis: {url: \"redis://a:6379\"}", "give database"},

@@ -20,10 +20,11 @@ type tagging struct {
 // account are refused before it is said whether they exist; those of another region
 // do not exist here.
 func (c *call) may(ctx context.Context, resource chat.ARN, tags tagging) error {
+	c.noted.Resource = resource
 	if resource.Account != c.caller.Scope.Account {
 		// No policy of the caller's decides this, so none is named.
 		return &chat.Error{Code: chat.Forbidden, Message: "User: " + c.caller.arn() +
-			" is not authorized to perform: " + action(c.operation) + " on resource: " + resource.String()}
+			" is not authorized to perform: " + c.action + " on resource: " + resource.String()}
 	}
 	if resource.Region != c.caller.Scope.Region {
 		return chat.NewNotFound(resource)
@@ -36,7 +37,7 @@ func (c *call) may(ctx context.Context, resource chat.ARN, tags tagging) error {
 	if err != nil && chat.AsError(err).Code != chat.NotFound {
 		return err
 	}
-	return c.decide(c.operation, resource.String(), tags, has)
+	return c.decide(c.action, resource.String(), tags, has)
 }
 
 // mayAny is may for an operation on no resource in particular: creating one, or
@@ -46,16 +47,16 @@ func (c *call) mayAny(kind chat.Kind, tags tagging) error {
 		return nil
 	}
 	resource := chat.ARN{Scope: c.caller.Scope, Kind: kind, ID: "*"}.String()
-	if err := c.decide(c.operation, resource, tags, nil); err != nil || len(tags.set) == 0 {
+	if err := c.decide(c.action, resource, tags, nil); err != nil || len(tags.set) == 0 {
 		return err
 	}
-	return c.decide("TagResource", resource, tags, nil)
+	return c.decide(actionPrefix+"TagResource", resource, tags, nil)
 }
 
 // decide asks the caller's policy.
-func (c *call) decide(operation, resource string, tags tagging, has map[string]string) error {
+func (c *call) decide(action, resource string, tags tagging, has map[string]string) error {
 	decision := c.caller.Policy.Decide(iam.Request{
-		Action:   action(operation),
+		Action:   action,
 		Resource: resource,
 		Context: iam.Context{
 			Time:            time.Now(),
@@ -74,10 +75,8 @@ func (c *call) decide(operation, resource string, tags tagging, has map[string]s
 	if decision.Outcome == iam.Allowed {
 		return nil
 	}
-	return &chat.Error{Code: chat.Forbidden, Message: iam.DenialMessage(c.caller.arn(), action(operation), resource, decision)}
+	return &chat.Error{Code: chat.Forbidden, Message: iam.DenialMessage(c.caller.arn(), action, resource, decision)}
 }
-
-func action(operation string) string { return service + ":" + operation }
 
 // addressOf is the address of a host and port, the zero Addr if it is none.
 func addressOf(hostPort string) netip.Addr {

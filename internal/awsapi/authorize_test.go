@@ -125,6 +125,8 @@ func TestEveryOperationAsks(t *testing.T) {
 		"UntagResource":              {label: room, query: "tagKeys=a"},
 		"UpdateLoggingConfiguration": {body: []byte(`{"identifier":"` + lc + `"}`)},
 		"UpdateRoom":                 {body: []byte(`{"identifier":"` + room + `"}`)},
+		"DescribeNode":               {body: []byte(`{}`)},
+		"DescribeToken":              {body: []byte(`{"token":"` + f.token(t) + `"}`)},
 	}
 	asked := 0
 	for _, o := range operations {
@@ -134,8 +136,8 @@ func TestEveryOperationAsks(t *testing.T) {
 			continue
 		}
 		asked++
-		_, err := o.serve(t.Context(), &call{Service: f.service, caller: nobody, operation: o.name}, from)
-		if e := chat.AsError(err); e.Code != chat.Forbidden || !strings.Contains(e.Message, "is not authorized to perform: ivschat:"+o.name+" on resource: ") {
+		_, err := o.serve(t.Context(), &call{Service: f.service, caller: nobody, action: o.action}, from)
+		if e := chat.AsError(err); e.Code != chat.Forbidden || !strings.Contains(e.Message, "is not authorized to perform: "+o.action+" on resource: ") {
 			t.Errorf("%s: got %v, want it refused", o.name, err)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // an error, an integer is written as one, a union has exactly one member, and a text
 // that is not Unicode is refused instead of mended.
 //
-// A shape is a struct of *string, *int32, []string, map[string]string, pointers to
+// A shape is a struct of *string, *int32, *bool, []string, map[string]string, pointers to
 // structs and pointers to unions (structs that say so by isUnion). Members have json
 // tags; fields without are not part of the body.
 
@@ -218,6 +218,13 @@ func (d *decoder) value(member string, into reflect.Value, depth int) error {
 			return err
 		}
 		into.Set(reflect.ValueOf(&n))
+		return nil
+	case *bool:
+		b := d.literal("true")
+		if !b && !d.literal("false") {
+			return d.mistyped(member, "true or false", depth)
+		}
+		into.Set(reflect.ValueOf(&b))
 		return nil
 	case []string:
 		const want = "a list of strings"

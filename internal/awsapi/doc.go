@@ -1,7 +1,8 @@
 // Package awsapi speaks the Amazon IVS Chat control plane (service ivschat,
 // 2020-07-14) over HTTP: restJson1, 17 operations, one table ([New]). It decodes and
 // validates a request, calls one method of [chat.Service] and encodes what that
-// returns.
+// returns. The same table has the operations of Parlor's own, under /parlor/: they are
+// signed, decided, refused, counted and logged as the others are (node.go).
 //
 // Invariants:
 //

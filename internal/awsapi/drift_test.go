@@ -24,7 +24,9 @@ var unionMembers = map[reflect.Type]map[string]reflect.Type{
 func TestNoShapeDrift(t *testing.T) {
 	byName := map[string]operation{}
 	for _, o := range operations {
-		byName[o.name] = o
+		if o.action == "ivschat:"+o.name {
+			byName[o.name] = o
+		}
 	}
 	client := reflect.TypeFor[*ivschat.Client]()
 	known := 0
@@ -42,8 +44,35 @@ func TestNoShapeDrift(t *testing.T) {
 		compareShapes(t, method.Name+" input", o.in, method.Type.In(2).Elem())
 		compareShapes(t, method.Name+" output", o.out, method.Type.Out(0).Elem())
 	}
-	if len(operations) != known {
-		t.Errorf("%d operations, the SDK has %d", len(operations), known)
+	if len(byName) != known {
+		t.Errorf("%d operations, the SDK has %d", len(byName), known)
+	}
+}
+
+// TestOwnOperationsAreApart holds what is not the API's to one form: what the API has, or
+// may come to have, is no operation of ours under another name, and nobody who may use
+// the API may by that use ours.
+func TestOwnOperationsAreApart(t *testing.T) {
+	names := map[string]bool{}
+	for row, o := range operations {
+		if names[o.name] {
+			t.Errorf("%s is there twice", o.name)
+		}
+		names[o.name] = true
+		_, ofSDK := reflect.TypeFor[*ivschat.Client]().MethodByName(o.name)
+		prefix, ours := "ivschat:", strings.Contains(row, " /parlor/")
+		if ours {
+			prefix = "parlor:"
+			if want := "POST /parlor/" + o.name; row != want {
+				t.Errorf("got %s, want %s", row, want)
+			}
+		}
+		if o.action != prefix+o.name {
+			t.Errorf("%s: policies name it %s, want %s", row, o.action, prefix+o.name)
+		}
+		if ours == ofSDK {
+			t.Errorf("%s: Parlor's own %v, the SDK's %v", row, ours, ofSDK)
+		}
 	}
 }
 

@@ -70,6 +70,7 @@ func newFixture(_ testing.TB, change ...func(*Config)) *fixture {
 		Logger:         slog.New(slog.NewJSONHandler(f.logged, nil)),
 		Metrics:        f.registry,
 		DefaultAccount: testAccount,
+		Node:           describedNode,
 	}
 	for _, f := range change {
 		f(&c)

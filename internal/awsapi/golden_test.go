@@ -145,6 +145,7 @@ var (
 	namedForms = []struct{ form, kind string }{
 		{`"nextToken":"([^"]+)"`, "page"},
 		{`"token":"([^"]+)"`, "token"},
+		{`"id":"([0-9a-f]{24})"`, "tokenId"},
 		{`:(?:room|logging-configuration)/([a-zA-Z0-9]{12})\b`, "id"},
 		{`"(?:id|resourceId)":"([a-zA-Z0-9]{12})"`, "id"},
 	}

@@ -38,6 +38,11 @@ type Config struct {
 	DefaultAccount string
 	// Regions are those that are served; none is any.
 	Regions []string
+	// Notice, unless nil, is told of every operation that changes something and whose
+	// caller is known, before it is answered.
+	Notice func(chat.Notice)
+	// Node describes the server to a caller of the scope.
+	Node func(context.Context, chat.Scope, NodeQuestion) (Node, error)
 }
 
 // Handler serves the control plane on every path it is given. It is safe for
@@ -48,6 +53,8 @@ type Handler struct {
 	credentials    func(accessKey string) (Principal, bool)
 	defaultAccount string
 	regions        []string
+	notice         func(chat.Notice)
+	node           func(context.Context, chat.Scope, NodeQuestion) (Node, error)
 	verifier       sigv4.Verifier
 	requests       *prometheus.CounterVec
 	seconds        *prometheus.HistogramVec
@@ -62,6 +69,8 @@ func New(c Config) *Handler {
 		credentials:    c.Credentials,
 		defaultAccount: c.DefaultAccount,
 		regions:        c.Regions,
+		notice:         c.Notice,
+		node:           c.Node,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parlor_api_requests_total",
 			Help: "Control-plane requests answered, by operation and HTTP status.",
@@ -86,6 +95,7 @@ const (
 type exchange struct {
 	operation string
 	caller    caller
+	call      *call // nil: it did not come to be served
 	status    int
 	body      []byte // nil: none
 	errorName string
@@ -98,6 +108,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := newRequestID()
 	x := exchange{operation: operationUnknown}
 	h.serve(&x, w, r)
+	if h.notice != nil && x.call != nil && !reads(x.operation) {
+		h.notice(x.note(id, start))
+	}
 
 	header := w.Header()
 	header.Set("x-amzn-RequestId", id)
@@ -165,15 +178,30 @@ func (h *Handler) answer(x *exchange, w http.ResponseWriter, r *http.Request) (a
 		return nil, &apiError{Status: http.StatusUnsupportedMediaType, Name: "UnsupportedMediaTypeException", Message: mediaTypeText}
 	}
 	c := &call{
-		Service: h.service, caller: who, operation: operation.name,
+		Service: h.service, node: h.node, caller: who, action: operation.action,
 		address: addressOf(r.RemoteAddr), secure: r.TLS != nil, userAgent: r.UserAgent(),
 	}
+	x.call = c
 	out, err := x.run(r.Context(), operation, c, source{body: body, label: label, query: r.URL.RawQuery})
 	x.status = operation.success
 	if operation.success == http.StatusNoContent {
 		out = nil
 	}
 	return out, err
+}
+
+// note says who did what.
+func (x *exchange) note(requestID string, at time.Time) chat.Notice {
+	n := x.call.noted
+	n.ID, n.Time, n.RequestID = chat.NewID(), at, requestID
+	n.Action, n.Refused = x.operation, x.errorName
+	n.By.Principal, n.Scope, n.From = x.caller.arn(), x.caller.Scope, x.call.address
+	return n
+}
+
+// reads reports whether an operation changes nothing.
+func reads(operation string) bool {
+	return strings.HasPrefix(operation, "Get") || strings.HasPrefix(operation, "List") || strings.HasPrefix(operation, "Describe")
 }
 
 // run serves the operation; a panic in it becomes an error.

@@ -202,6 +202,13 @@ func (m *memoryStore) SpendToken(_ context.Context, id chat.TokenID, by uint64, 
 	return m.spent[id] == by, nil
 }
 
+func (m *memoryStore) TokenSpent(_ context.Context, id chat.TokenID) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, spent := m.spent[id]
+	return spent, nil
+}
+
 func (m *memoryStore) TokenKeys(context.Context) ([]chat.TokenKey, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

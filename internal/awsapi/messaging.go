@@ -22,6 +22,7 @@ func createChatToken(ctx context.Context, c *call, in *createChatTokenInput) (*c
 	if err := f.err(); err != nil {
 		return nil, err
 	}
+	c.noted.UserID, c.noted.Capabilities = spec.UserID, spec.Capabilities
 	if err := c.may(ctx, spec.Room, tagging{}); err != nil {
 		return nil, err
 	}
@@ -42,6 +43,7 @@ func sendEvent(ctx context.Context, c *call, in *sendEventInput) (*idOutput, err
 	if err := f.err(); err != nil {
 		return nil, err
 	}
+	c.noted.EventName = name
 	if err := c.may(ctx, room, tagging{}); err != nil {
 		return nil, err
 	}
@@ -58,6 +60,7 @@ func deleteMessage(ctx context.Context, c *call, in *deleteMessageInput) (*idOut
 	if err := f.err(); err != nil {
 		return nil, err
 	}
+	c.noted.MessageID = message
 	if err := c.may(ctx, room, tagging{}); err != nil {
 		return nil, err
 	}
@@ -74,6 +77,7 @@ func disconnectUser(ctx context.Context, c *call, in *disconnectUserInput) (*emp
 	if err := f.err(); err != nil {
 		return nil, err
 	}
+	c.noted.UserID = user
 	if err := c.may(ctx, room, tagging{}); err != nil {
 		return nil, err
 	}

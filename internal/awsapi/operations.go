@@ -15,19 +15,24 @@ import (
 // call is one identified request to one operation.
 type call struct {
 	*chat.Service
-	caller    caller
-	operation string
+	node   func(context.Context, chat.Scope, NodeQuestion) (Node, error)
+	caller caller
+	action string // as policies name it
 
 	// For policies.
 	address   netip.Addr
 	secure    bool
 	userAgent string
+
+	// noted is what is said of the call to those who run the server.
+	noted chat.Notice
 }
 
 // operation is one row of the API.
 type operation struct {
 	name    string
-	success int // HTTP status
+	action  string // as policies name it
+	success int    // HTTP status
 	hasBody bool
 	in, out reflect.Type
 	// serve decodes the request, calls the core and returns what to encode.
@@ -41,6 +46,13 @@ type source struct {
 	query string // raw
 }
 
+// own makes a row of an operation that is Parlor's and not the API's.
+func own[In, Out any](name string, success int, serve func(context.Context, *call, *In) (*Out, error)) operation {
+	o := op(name, success, serve)
+	o.action = ownPrefix + name
+	return o
+}
+
 // op makes a row from the function that serves it.
 func op[In, Out any](name string, success int, serve func(context.Context, *call, *In) (*Out, error)) operation {
 	in := reflect.TypeFor[In]()
@@ -51,7 +63,7 @@ func op[In, Out any](name string, success int, serve func(context.Context, *call
 		}
 	}
 	return operation{
-		name: name, success: success, hasBody: hasBody, in: in, out: reflect.TypeFor[Out](),
+		name: name, action: actionPrefix + name, success: success, hasBody: hasBody, in: in, out: reflect.TypeFor[Out](),
 		serve: func(ctx context.Context, c *call, from source) (any, error) {
 			input := new(In)
 			if hasBody && len(from.body) > 0 {
@@ -90,7 +102,14 @@ func (s source) outsideBody(into reflect.Value) error {
 	return nil
 }
 
-// operations by method and path; a path that ends in a slash has a label after it.
+// What the names of actions begin with in policies: the API's, and Parlor's own.
+const (
+	actionPrefix = service + ":"
+	ownPrefix    = "parlor:"
+)
+
+// operations by method and path; a path that ends in a slash has a label after it. Those
+// under /parlor/ are Parlor's own, the others are the model's.
 //
 // IVS-MODEL: AmazonInteractiveVideoServiceChat
 var operations = map[string]operation{
@@ -111,6 +130,9 @@ var operations = map[string]operation{
 	"DELETE /tags/":                    op("UntagResource", http.StatusOK, untagResource),
 	"POST /UpdateLoggingConfiguration": op("UpdateLoggingConfiguration", http.StatusOK, updateLoggingConfiguration),
 	"POST /UpdateRoom":                 op("UpdateRoom", http.StatusOK, updateRoom),
+
+	"POST /parlor/DescribeNode":  own("DescribeNode", http.StatusOK, describeNode),
+	"POST /parlor/DescribeToken": own("DescribeToken", http.StatusOK, describeToken),
 }
 
 const tagsPath = "/tags/"

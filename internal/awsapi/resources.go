@@ -34,7 +34,9 @@ func createRoom(ctx context.Context, c *call, in *createRoomInput) (*roomOutput,
 	if err := c.mayAny(chat.KindRoom, tagging{set: in.Tags}); err != nil {
 		return nil, err
 	}
-	return oneRoom(c.CreateRoom(ctx, c.caller.Scope, spec))
+	room, err := c.CreateRoom(ctx, c.caller.Scope, spec)
+	c.noted.Resource = room.ARN
+	return oneRoom(room, err)
 }
 
 // IVS: GetRoom
@@ -126,7 +128,9 @@ func createLoggingConfiguration(ctx context.Context, c *call, in *createLoggingC
 	if err := c.mayAny(chat.KindLoggingConfiguration, tagging{set: in.Tags}); err != nil {
 		return nil, err
 	}
-	return oneLoggingConfiguration(c.CreateLoggingConfiguration(ctx, c.caller.Scope, spec))
+	lc, err := c.CreateLoggingConfiguration(ctx, c.caller.Scope, spec)
+	c.noted.Resource = lc.ARN
+	return oneLoggingConfiguration(lc, err)
 }
 
 // IVS: GetLoggingConfiguration

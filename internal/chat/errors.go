@@ -33,6 +33,15 @@ const (
 	QuotaExceeded
 )
 
+// String is the code's name.
+func (c Code) String() string {
+	names := [...]string{"Internal", "BadRequest", "Unauthorized", "Forbidden", "NotFound", "NotAcceptable", "Conflict", "TooLarge", "TooManyRequests", "QuotaExceeded"}
+	if c < 0 || int(c) >= len(names) {
+		return "Unknown"
+	}
+	return names[c]
+}
+
 // Error is the only error whose text a client may see.
 type Error struct {
 	Code    Code

@@ -311,6 +311,16 @@ func (m *memoryStore) SpendToken(_ context.Context, id TokenID, by uint64, until
 	return mark.by == by, nil
 }
 
+func (m *memoryStore) TokenSpent(_ context.Context, id TokenID) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fails != nil {
+		return false, m.fails
+	}
+	_, spent := m.spent[id]
+	return spent, nil
+}
+
 func (m *memoryStore) TokenKeys(context.Context) ([]TokenKey, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

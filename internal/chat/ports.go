@@ -49,6 +49,9 @@ type Store interface {
 	// given time at least.
 	SpendToken(ctx context.Context, id TokenID, by uint64, until time.Time) (first bool, err error)
 
+	// TokenSpent reports whether there is such a mark.
+	TokenSpent(ctx context.Context, id TokenID) (bool, error)
+
 	// TokenKeys returns the key ring, oldest first.
 	TokenKeys(ctx context.Context) ([]TokenKey, error)
 	// AddTokenKey adds a key to the ring.

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Service is the use cases of Parlor: the 17 operations of the control plane, and
+// Service is the use cases of Parlor: the operations of the control plane, and
 // what a messaging connection asks for. Its methods are safe for concurrent use. The
 // errors they return are *[Error] where a client may know, else anything.
 type Service struct {
@@ -19,6 +19,7 @@ type Service struct {
 	limits        *limits
 	reviewer      Reviewer
 	recorder      Recorder
+	notice        func(Notice)
 }
 
 // ServiceConfig is what a Service works with. All members are required but Reviewer,
@@ -36,6 +37,8 @@ type ServiceConfig struct {
 	TokenLifetime time.Duration
 	// Quotas hold for every account and region by itself.
 	Quotas Quotas
+	// Notice, unless nil, is told of what moderators in rooms do.
+	Notice func(Notice)
 }
 
 func NewService(c ServiceConfig) *Service {
@@ -49,6 +52,7 @@ func NewService(c ServiceConfig) *Service {
 		limits:        newLimits(c.Quotas, c.Broker),
 		reviewer:      c.Reviewer,
 		recorder:      c.Recorder,
+		notice:        c.Notice,
 	}
 }
 

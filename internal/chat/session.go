@@ -22,7 +22,8 @@ type Session struct {
 	Room         *ARN // of the room as it was found; its sessions share it
 	UserID       string
 	Capabilities Capability
-	Expires      time.Time
+	Token        TokenID    // names the session: a token opens one
+	Expires      int64      // Unix time, in seconds
 	Address      netip.Addr // the client's, for review handlers
 
 	sender string // the Sender object of its messages, encoded once
@@ -36,6 +37,21 @@ type Session struct {
 // to be used; see Admit. The error of a bad token is Unauthorized.
 func (s *Service) OpenToken(ctx context.Context, token string) (Claims, error) {
 	return s.sealer.Open(ctx, token)
+}
+
+// DescribeToken returns what a token grants, expired or not, and whether it opened its
+// connection; an hour after it expired that may be forgotten, and nothing is spent then. A
+// token that was not made here, or whose key is not kept any more, is BadRequest.
+func (s *Service) DescribeToken(ctx context.Context, token string) (claims Claims, spent bool, err error) {
+	claims, err = s.sealer.Read(ctx, token)
+	if err == errToken {
+		return Claims{}, false, NewInvalid("token", "the value must be a chat token that was made here, not long ago")
+	}
+	if err != nil {
+		return Claims{}, false, err
+	}
+	spent, err = s.store.TokenSpent(ctx, claims.ID)
+	return claims, spent, err
 }
 
 // Admit turns claims into a session: the room must exist, and the token is spent,
@@ -64,7 +80,8 @@ func (s *Service) Admit(ctx context.Context, claims Claims, by uint64) (*Session
 		Room:         &room.ARN,
 		UserID:       claims.UserID,
 		Capabilities: claims.Capabilities,
-		Expires:      claims.SessionExpires,
+		Expires:      claims.SessionExpires.Unix(),
+		Token:        claims.ID,
 		sender:       string(appendSender(sender[:0], claims.UserID, claims.Attributes)),
 	}, nil
 }
@@ -128,7 +145,7 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 		out.Err = &Error{Code: BadRequest, Message: "The request is not a text frame."}
 	case fault != nil:
 		out.Err = fault
-	case !accepted.Before(session.Expires):
+	case !accepted.Before(time.Unix(session.Expires, 0)):
 		out.Err = ErrSessionExpired
 	default:
 		var err error
@@ -144,11 +161,32 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 		s.sendMessage(ctx, session, room, &request, accepted, &out)
 	case ActionDeleteMessage:
 		out.Err = s.deleteMessage(ctx, session, room, &request, accepted)
+		s.noteModeration(session, &request, out.Err, accepted)
 	case ActionDisconnectUser:
 		out.Err = s.disconnectUser(ctx, session, room, &request, accepted)
+		s.noteModeration(session, &request, out.Err, accepted)
 	}
 	return out
 }
+
+// noteModeration tells those who run the server what a moderator did, or tried.
+func (s *Service) noteModeration(session *Session, request *action, err error, at time.Time) {
+	if s.notice == nil {
+		return
+	}
+	n := Notice{
+		ID: NewID(), Time: at, Action: request.Action, By: Actor{UserID: session.UserID}, From: session.Address,
+		Scope: session.Room.Scope, Resource: *session.Room, Session: session.Token.String(),
+		UserID: cut(request.UserID, MaxUserIDLength), MessageID: cut(request.ID, maxMessageIDLength),
+	}
+	if err != nil {
+		n.Refused = AsError(err).Code.String()
+	}
+	s.notice(n)
+}
+
+// cut is at most so many bytes of what a client sent.
+func cut(text string, most int) string { return strings.ToValidUTF8(text[:min(len(text), most)], "") }
 
 // IVS: chat-messaging-api/SendMessage
 func (s *Service) sendMessage(ctx context.Context, session *Session, room *Room, request *action, accepted time.Time, out *Outcome) {

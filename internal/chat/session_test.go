@@ -28,7 +28,7 @@ var checks = []struct {
 	{"binary frame", BadRequest, "The request is not a text frame.", "r", func(a *attempt) { a.text = false }},
 	{"unknown action", BadRequest, "The Action is missing or unknown.", "r", func(a *attempt) { a.action = "SEND_EVENT" }},
 	{"request id", TooLarge, "RequestId exceeds maximum length", "", func(a *attempt) { a.requestID = strings.Repeat("r", MaxRequestIDLength+1) }},
-	{"session", Unauthorized, "The chat session has expired.", "r", func(a *attempt) { a.session.Expires = a.accepted }},
+	{"session", Unauthorized, "The chat session has expired.", "r", func(a *attempt) { a.session.Expires = a.accepted.Unix() }},
 	{"room", NotFound, "Room %s does not exist.", "r", func(a *attempt) {
 		a.w.store.mu.Lock()
 		defer a.w.store.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -38,6 +39,9 @@ type Claims struct {
 
 // TokenID identifies a token; a token opens one connection.
 type TokenID [12]byte
+
+// String is the id in hexadecimal digits.
+func (id TokenID) String() string { return hex.EncodeToString(id[:]) }
 
 // TokenKey is one key of the ring that seals tokens.
 type TokenKey struct {
@@ -123,6 +127,20 @@ func (s *Sealer) Seal(ctx context.Context, claims *Claims) (string, error) {
 // Open returns the claims of a token that is genuine and not expired. Whatever is
 // wrong with it, the error is the same Unauthorized; other errors are the store's.
 func (s *Sealer) Open(ctx context.Context, token string) (Claims, error) {
+	claims, err := s.Read(ctx, token)
+	if err != nil {
+		return Claims{}, err
+	}
+	now := time.Now()
+	if !now.Before(claims.TokenExpires) || !now.Before(claims.SessionExpires) {
+		return Claims{}, errToken
+	}
+	return claims, nil
+}
+
+// Read is Open for a token that may be expired. It reads one as long as its key is kept:
+// four hours after it was made at least, a day longer at most.
+func (s *Sealer) Read(ctx context.Context, token string) (Claims, error) {
 	if len(token) > MaxTokenLength {
 		return Claims{}, errToken
 	}
@@ -148,9 +166,7 @@ func (s *Sealer) Open(ctx context.Context, token string) (Claims, error) {
 	}
 	claims.ID = TokenID(nonce)
 	// A session longer than there are was not sealed by CreateChatToken, whoever has the key.
-	now := time.Now()
-	if !now.Before(claims.TokenExpires) || !now.Before(claims.SessionExpires) ||
-		claims.SessionExpires.Sub(now) > MaxSessionDuration+clockSlack {
+	if time.Until(claims.SessionExpires) > MaxSessionDuration+clockSlack {
 		return Claims{}, errToken
 	}
 	return claims, nil

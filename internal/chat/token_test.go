@@ -121,7 +121,7 @@ func TestAdmit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *session.Room != room || session.UserID != "u" || session.Capabilities != MaySendMessage || !session.Expires.Equal(claims.SessionExpires) {
+	if *session.Room != room || session.UserID != "u" || session.Capabilities != MaySendMessage || session.Expires != claims.SessionExpires.Unix() {
 		t.Errorf("got %+v", session)
 	}
 	if got, want := session.sender, `{"UserId":"u","Attributes":{"a":"1","b":"2"}}`; got != want {
@@ -517,4 +517,64 @@ func TestClaimsRoundTrip(t *testing.T) {
 			t.Errorf("longer: got %v, want %v", err, errClaims)
 		}
 	})
+}
+
+// TestDescribeToken: a token can be read before and after it was used and when it is over,
+// as long as its key is kept; and that does not use it.
+func TestDescribeToken(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		service := w.newService(time.Minute)
+		token, want := w.token(t, service, TokenSpec{
+			Room: w.room(t, RoomSpec{}).ARN, UserID: "u", Capabilities: MaySendMessage, Attributes: map[string]string{"a": "b"}, SessionDuration: 2 * time.Minute})
+		check := func(when string, s *Service, wantSpent bool) {
+			t.Helper()
+			got, spent, err := s.DescribeToken(t.Context(), token)
+			if diff := cmp.Diff(want, got); err != nil || spent != wantSpent || diff != "" {
+				t.Errorf("%s: got spent %v, error %v, claims (-want +got):\n%s", when, spent, err, diff)
+			}
+		}
+		check("fresh", service, false)
+		check("at another node", w.newService(time.Minute), false)
+		claims, err := service.OpenToken(t.Context(), token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check("opened", service, false)
+		if _, err := service.Admit(t.Context(), claims, 1); err != nil {
+			t.Fatalf("a token that was described: %v", err)
+		}
+		check("used", service, true)
+		time.Sleep(time.Minute)
+		check("over", service, true)
+		time.Sleep(time.Minute)
+		check("its session over too", service, true)
+		if _, err := service.OpenToken(t.Context(), token); err != errToken {
+			t.Errorf("a token that is over and was described: got %v, want %v", err, errToken)
+		}
+		time.Sleep(keyLife - 2*time.Minute)
+		check("in its key's last moment", service, true)
+		time.Sleep(time.Nanosecond)
+		if _, _, err := service.DescribeToken(t.Context(), token); AsError(err).Code != BadRequest {
+			t.Errorf("a token whose key is gone: got %v, want BadRequest", err)
+		}
+	})
+}
+
+func TestDescribeTokenFaults(t *testing.T) {
+	w := newWorld()
+	token, _ := w.token(t, w.service, TokenSpec{Room: w.room(t, RoomSpec{}).ARN, UserID: "u"})
+	for name, text := range map[string]string{"empty": "", "cut": token[:len(token)-1], "turned": "_" + token[1:], "long": strings.Repeat("A", MaxTokenLength+1)} {
+		_, _, err := w.service.DescribeToken(t.Context(), text)
+		e := AsError(err)
+		if e.Code != BadRequest || len(e.Fields) != 1 || e.Fields[0].Name != "token" {
+			t.Errorf("%s: got %v, want a fault of token", name, err)
+		}
+		if text != "" && strings.Contains(e.Message, text) {
+			t.Errorf("%s: the token is in the error", name)
+		}
+	}
+	w.store.fails = errors.New("no disk")
+	if claims, _, err := w.service.DescribeToken(t.Context(), token); err == nil || AsError(err).Code != Internal {
+		t.Errorf("a store that fails: got %v, %v", claims, err)
+	}
 }

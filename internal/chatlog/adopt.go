@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -174,7 +175,7 @@ func (a *adoption) take(dir, into string) (*Backlog, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := backlog(final)
+	b, err := backlog(final, math.MaxInt64)
 	if errors.Is(err, fs.ErrNotExist) { // a running server has shipped it
 		return &Backlog{Spool: final, Configuration: to.Configuration, Kind: string(to.Kind), Name: to.Name, Adopted: true}, nil
 	}

@@ -72,6 +72,10 @@ type Recorder struct {
 
 	opening sync.Mutex // held while a spool is opened, before mu
 
+	counting sync.Mutex // held while backlogs are read; nobody who ships or records takes it
+	counted  []Backlog  // what was read last; under counting
+	countAt  time.Time  // when; under counting
+
 	mu       sync.RWMutex
 	shippers map[destination]*shipper
 	running  context.Context // set by Run; nil before

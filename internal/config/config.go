@@ -44,7 +44,7 @@ type Config struct {
 
 	Listen       string   `name:"listen" env:"PARLOR_LISTEN" default:"127.0.0.1:4870" placeholder:"HOST:PORT" help:"Where the API, messaging, health and metrics are served, on one port. Port 0 picks a free one."`
 	Open         bool     `name:"open" env:"PARLOR_OPEN" default:"false" only:"dev" help:"Allow --listen beyond loopback and answer to any host name. Without --credentials, everybody who can reach the port may then do everything."`
-	Credentials  string   `name:"credentials" env:"PARLOR_CREDENTIALS" default:"" placeholder:"FILE" help:"File of the access keys that are let in; parlor key new makes it, and it is reloaded when it changes. parlor serve needs one; parlor dev without it accepts any key."`
+	Credentials  string   `name:"credentials" env:"PARLOR_CREDENTIALS" default:"" placeholder:"FILE" help:"File of the access keys that are let in; parlor key create makes it, and it is reloaded when it changes. parlor serve needs one; parlor dev without it accepts any key."`
 	Account      string   `name:"account" env:"PARLOR_ACCOUNT" default:"000000000000" placeholder:"ID" help:"The account of access keys that do not name theirs; where any key is accepted, one of 12 digits is its own account."`
 	Regions      []string `name:"regions" env:"PARLOR_REGIONS" default:"" placeholder:"REGION,..." help:"The regions that are served; requests signed for another are refused. Default: any."`
 	TLSCert      string   `name:"tls-cert" env:"PARLOR_TLS_CERT" default:"" placeholder:"FILE" help:"Certificate chain (PEM) to serve HTTPS and WSS with; reloaded when it changes. Needs --tls-key."`
@@ -77,6 +77,12 @@ type Config struct {
 	ChatlogInterval   time.Duration `name:"chatlog-interval" env:"PARLOR_CHATLOG_INTERVAL" default:"10s" dev:"1s" placeholder:"DURATION" help:"How long chat log records wait for others before they go to CloudWatch Logs, Firehose or a directory."`
 	ChatlogS3Interval time.Duration `name:"chatlog-s3-interval" env:"PARLOR_CHATLOG_S3_INTERVAL" default:"5m" placeholder:"DURATION" help:"How long chat log records wait for others before they go to S3, as one object for each room. A directory that stands for it does not wait so long."`
 	ChatlogSpoolLimit int           `name:"chatlog-spool-limit" env:"PARLOR_CHATLOG_SPOOL_LIMIT" default:"4096" placeholder:"MB" help:"Megabytes of chat log that wait on disk for one destination. What comes when there are as many is not logged, which is counted and said; the chat goes on."`
+
+	Console bool `name:"console" env:"PARLOR_CONSOLE" default:"false" dev:"true" help:"Serve the web console under /console/: pages that work with this server as a client of its API, with an access key that is typed in and stays in the browser's tab."`
+
+	AuditLog      string   `name:"audit-log" env:"PARLOR_AUDIT_LOG" default:"" placeholder:"FILE" help:"File that a line of JSON is added to for each operation that changes something or makes a token, and for what moderators in rooms do: who, what, when and from where, never content. Made anew when it is renamed, for logrotate. Default: none."`
+	EventWebhooks []string `name:"webhook" env:"PARLOR_WEBHOOK" default:"" placeholder:"URL,..." url:"secret" help:"HTTP endpoints that events of rooms, sessions and moderation are posted to, signed as review webhooks are, at least once, in order. What waits for them is kept in the data directory."`
+	WebhookEvents []string `name:"webhook-events" env:"PARLOR_WEBHOOK_EVENTS" default:"" placeholder:"GROUP,..." help:"The groups of events that webhooks get: room, session, moderation. Default: all."`
 
 	LogLevel  string `name:"log-level" env:"PARLOR_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"Least severity that is logged: debug, info, warn or error."`
 	LogFormat string `name:"log-format" env:"PARLOR_LOG_FORMAT" default:"auto" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal, else json."`

@@ -64,7 +64,7 @@ func TestValidateReportsEveryFault(t *testing.T) {
 	got := strings.Split(err.Error(), "\n")
 	want := []string{
 		`listen: "4870" is not HOST:PORT, such as 127.0.0.1:4870`,
-		`credentials: parlor serve lets nobody in without access keys: run parlor key new --credentials FILE, which makes a file with one, and give that FILE by --credentials`,
+		`credentials: parlor serve lets nobody in without access keys: run parlor key create --credentials FILE, which makes a file with one, and give that FILE by --credentials`,
 		`tls-key: is missing: --tls-cert needs the private key of the certificate`,
 		`tls-cert: open none.pem: no such file or directory`,
 		`insecure-http: asks for plain HTTP, other settings ask for TLS: leave one of them away`,
@@ -138,8 +138,8 @@ func TestListen(t *testing.T) {
 		{"127.0.0.1:0", serve(), ""},
 		{"[::1]:4870", serve(), ""},
 		{"localhost:4870", serve(), ""},
-		{"localhost:4870", serve(nobody), "parlor key new --credentials FILE"},
-		{"0.0.0.0:4870", serve(insecure, nobody), "parlor key new --credentials FILE"},
+		{"localhost:4870", serve(nobody), "parlor key create --credentials FILE"},
+		{"0.0.0.0:4870", serve(insecure, nobody), "parlor key create --credentials FILE"},
 		{"0.0.0.0:4870", serve(), "--insecure-http"},
 		{":4870", serve(), "--acme-hosts"},
 		{"chat.example.com:4870", serve(), "--tls-cert"},
@@ -174,7 +174,7 @@ func TestSettings(t *testing.T) {
 		want string
 	}{
 		"credentials":                {func(c *Config) { c.Credentials = file }, ""},
-		"credentials that are not":   {func(c *Config) { c.Credentials = missing }, "does not exist: parlor key new --credentials " + missing + " makes it"},
+		"credentials that are not":   {func(c *Config) { c.Credentials = missing }, "does not exist: parlor key create --credentials " + missing + " makes it"},
 		"credentials of a directory": {func(c *Config) { c.Credentials = dir }, "is a directory"},
 		"certificate alone":          {func(c *Config) { c.TLSCert = file }, "tls-key: is missing"},
 		"key alone":                  {func(c *Config) { c.TLSKey = file }, "tls-cert: is missing"},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,8 +22,12 @@ func (c *Config) YAML() string {
 		case time.Duration:
 			value = short(v)
 		case []string:
+			v = slices.Clone(v)
 			quoted := make([]string, len(v))
 			for i := range v {
+				if f.Hides {
+					v[i] = WithoutPassword(v[i])
+				}
 				quoted[i] = strconv.Quote(v[i])
 			}
 			fmt.Fprintf(&b, "%s: [%s]\n", f.Name, strings.Join(quoted, ", "))
@@ -126,7 +131,7 @@ token-lifetime: 30m
 const credentialsReference = `
 ## The credentials file
 
-The access keys that are let in, in the format of AWS's shared credentials file. ` + "`parlor key new`, `list` and `disable`" + ` write and show it; by hand it
+The access keys that are let in, in the format of AWS's shared credentials file. ` + "`parlor key create`, `list`, `show` and `disable`" + ` write and show it; by hand it
 may be edited too. A change is noticed within a second; a file with a fault is refused as a whole, at start with every line and
 reason, later so that the keys in use stay and the log says why. Only its owner may be able to read it (mode 0600);
 a file of root's may be for the group of the server's user too (0640), as Kubernetes mounts secrets.

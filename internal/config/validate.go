@@ -136,6 +136,9 @@ func (c *Config) validateNodes(fault func(setting, format string, args ...any)) 
 	}
 }
 
+// eventGroups are what --webhook-events may name.
+var eventGroups = []string{"room", "session", "moderation"}
+
 // validateReview checks the webhooks.
 func (c *Config) validateReview(fault func(setting, format string, args ...any)) {
 	seen := map[string]bool{}
@@ -154,6 +157,22 @@ func (c *Config) validateReview(fault func(setting, format string, args ...any))
 		}
 		seen[arn] = true
 	}
+	for i, text := range c.EventWebhooks {
+		u, err := url.Parse(text)
+		switch {
+		case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
+			fault("webhook", "%s is not the URL of an HTTP endpoint", WithoutPassword(text))
+		case u.User != nil:
+			fault("webhook", "%s has a user or password in it; requests are signed instead", u.Redacted())
+		case slices.Contains(c.EventWebhooks[:i], text):
+			fault("webhook", "%s is given twice", WithoutPassword(text))
+		}
+	}
+	for _, group := range c.WebhookEvents {
+		if !slices.Contains(eventGroups, group) {
+			fault("webhook-events", "%q is none of %s", group, strings.Join(eventGroups, ", "))
+		}
+	}
 	if c.WebhookSecret != "" {
 		if err := readable(c.WebhookSecret); err != nil {
 			fault("webhook-secret", "%v", err)
@@ -165,14 +184,14 @@ func (c *Config) validateReview(fault func(setting, format string, args ...any))
 func (c *Config) validateAccess(fault func(setting, format string, args ...any)) {
 	if c.Credentials == "" {
 		if c.Mode == Serve {
-			fault("credentials", "parlor serve lets nobody in without access keys: run parlor key new --credentials FILE, which makes a file with one, and give that FILE by --credentials")
+			fault("credentials", "parlor serve lets nobody in without access keys: run parlor key create --credentials FILE, which makes a file with one, and give that FILE by --credentials")
 		}
 		return
 	}
 	err := readable(c.Credentials)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		fault("credentials", "%s does not exist: parlor key new --credentials %s makes it, with an access key", c.Credentials, c.Credentials)
+		fault("credentials", "%s does not exist: parlor key create --credentials %s makes it, with an access key", c.Credentials, c.Credentials)
 	case err != nil:
 		fault("credentials", "%v", err)
 	}

@@ -37,7 +37,7 @@ func load(path, defaultAccount string) (*Set, []*source, error) {
 	main.data = nil
 	if err == nil && len(set.keys) == 0 {
 		// More likely it was emptied by mistake than that nobody should come in any more.
-		set, err = nil, Faults{{Path: path, Message: "has no access keys: parlor key new --credentials " + path + " makes one"}}
+		set, err = nil, Faults{{Path: path, Message: "has no access keys: parlor key create --credentials " + path + " makes one"}}
 	}
 	return set, append([]*source{main}, policies...), err
 }

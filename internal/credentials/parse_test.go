@@ -137,7 +137,7 @@ F:19: policy none.json: no such file or directory`},
 		{"not text", entry("a", idA, secretA, "policy = \xff", "policy = \x00"), "F:4: the line has bytes that are not text\nF:5: the line has bytes that are not text"},
 		{"a bad policy", entry("a", idA, secretA, "policy = bad.json"), "F:4: policy bad.json: "},
 		{"a directory as policy", entry("a", idA, secretA, "policy = ."), "F:4: policy .: "},
-		{"no keys", "# nothing\n", "F: has no access keys: parlor key new --credentials F makes one"},
+		{"no keys", "# nothing\n", "F: has no access keys: parlor key create --credentials F makes one"},
 		{"something else", strings.Repeat("x\n", 1000), "and 950 more"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -62,7 +62,7 @@ func newCrowd(t testing.TB, size int, ring bool) *crowd {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := newSession(g, c.room, &chat.Session{Expires: time.Now().Add(time.Hour)}, conn)
+		s := newSession(g, c.room, &chat.Session{Expires: time.Now().Add(time.Hour).Unix()}, conn)
 		c.room.join(s, false)
 		c.sessions = append(c.sessions, s)
 		running.Go(func() {

@@ -56,6 +56,8 @@ type Config struct {
 	ConnectionsPerAddress, HandshakesPerAddress int
 	// IOUring has the workers send by io_uring where the kernel lets them.
 	IOUring bool
+	// Notice, unless nil, is told of every session's start and end.
+	Notice func(chat.Notice)
 }
 
 // Gateway serves the messaging API on one node.
@@ -68,6 +70,7 @@ type Gateway struct {
 	pingInterval time.Duration
 	origins      []string
 	addresses    *addresses
+	notice       func(chat.Notice)
 
 	wheel   *wheel
 	lot     lot
@@ -117,6 +120,7 @@ func New(c Config) *Gateway {
 		compression:  c.Compression,
 		pingInterval: c.PingInterval,
 		origins:      c.AllowedOrigins,
+		notice:       c.Notice,
 		addresses: &addresses{
 			connections: c.ConnectionsPerAddress, handshakes: c.HandshakesPerAddress, open: map[netip.Prefix]int{},
 		},

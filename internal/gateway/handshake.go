@@ -95,6 +95,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (status int, mes
 	}
 	conn.SetWriteDeadline(time.Time{})
 	g.metrics.connections.Inc()
+	if g.notice != nil {
+		g.notice(s.note(chat.NoticeSessionStarted))
+	}
 	s.write(&g.metrics.deliveries, false) // puts the writer flag back
 	if len(pipelined) > 0 || !g.lot.park(s) {
 		go s.serve(pipelined) // counted since it entered the room

@@ -64,7 +64,7 @@ func TestWheelMeetsOnlySeatedSessions(t *testing.T) {
 		defer n.gateway.leave(r)
 		ours, theirs := net.Pipe()
 		defer theirs.Close()
-		s := newSession(n.gateway, r, &chat.Session{Room: &room.ARN, Expires: time.Now()}, ours)
+		s := newSession(n.gateway, r, &chat.Session{Room: &room.ARN, Expires: time.Now().Unix()}, ours)
 		time.Sleep(time.Second) // before it is seated
 		s.close(causeClient)
 		n.gateway.wheel.remove(s)

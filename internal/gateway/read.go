@@ -85,9 +85,22 @@ func (s *session) serve(pipelined []byte) {
 	why := *s.closed.Load()
 	g.metrics.connections.Dec()
 	g.metrics.ended.WithLabelValues(string(why)).Inc()
+	if g.notice != nil {
+		n := s.note(chat.NoticeSessionEnded)
+		n.Cause, n.Lasted = string(why), time.Since(time.Unix(0, s.opened))
+		g.notice(n)
+	}
 	g.logger.LogAttrs(context.Background(), slog.LevelInfo, "session ended",
 		slog.String("cause", string(why)), slog.String("room", s.core.Room.String()),
 		slog.Duration("duration", time.Since(time.Unix(0, s.opened))), slog.String("remote", s.remote))
+}
+
+// note tells of the session to those who run the server.
+func (s *session) note(action string) chat.Notice {
+	return chat.Notice{
+		ID: chat.NewID(), Time: time.Now(), Action: action, From: s.core.Address, Scope: s.core.Room.Scope, Resource: *s.core.Room,
+		UserID: s.core.UserID, Session: s.core.Token.String(),
+	}
 }
 
 // read takes frames from the client and carries out its requests, until the

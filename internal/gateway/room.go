@@ -45,7 +45,8 @@ type room struct {
 	plain    *roomLog
 	deflated *roomLog // the same frames, compressed; nil until a session wants it
 	sessions int
-	deleted  bool // then whoever still comes is sent away
+	messages uint64 // applied since the room is here
+	deleted  bool   // then whoever still comes is sent away
 }
 
 func newRoom(g *Gateway, arn chat.ARN) *room {
@@ -204,6 +205,8 @@ func (r *room) apply(pub *chat.Publication) (grew bool) {
 		}
 	}
 	switch pub.Kind {
+	case chat.PublishMessage:
+		r.messages++
 	case chat.PublishDisconnect:
 		last := appendClose(nil, ws.StatusGoingAway, chat.TruncateReason(pub.Reason, maxCloseReason))
 		r.each(func(s *session) {

@@ -33,7 +33,7 @@ func (w *wheel) schedule(s *session, due time.Time) {
 		return
 	}
 	w.unlink(s)
-	latest := s.core.Expires
+	latest := time.Unix(s.core.Expires, 0)
 	if e := s.ending.Load(); e != nil {
 		latest = e.deadline
 	}
@@ -136,7 +136,7 @@ func (s *session) look(now time.Time) time.Time {
 		}
 		return now.Add(closeTimeout)
 	}
-	if !now.Before(s.core.Expires) {
+	if !now.Before(time.Unix(s.core.Expires, 0)) {
 		s.expire("")
 		return now.Add(closeTimeout)
 	}

@@ -13,7 +13,7 @@ import (
 func TestWheelOfAClockThatIsSet(t *testing.T) {
 	for _, by := range []time.Duration{-time.Hour, time.Hour} {
 		w := &wheel{base: beforeClockWasSet(time.Now(), by)}
-		s := &session{core: &chat.Session{Expires: time.Now().Add(time.Hour)}}
+		s := &session{core: &chat.Session{Expires: time.Now().Add(time.Hour).Unix()}}
 		w.schedule(s, time.Unix(0, time.Now().UnixNano()).Add(45*time.Second))
 		if got, want := int(s.wheelSlot)-1, int(45*time.Second/wheelTick); got < want || got > want+1 {
 			t.Errorf("clock set by %v: due in %d ticks, want %d", by, got, want)

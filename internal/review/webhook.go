@@ -3,9 +3,6 @@ package review
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -14,25 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-)
 
-// The headers of a webhook request. The signature is "v1=" and the HMAC-SHA256, in
-// hex, of the timestamp, a dot and the body; the timestamp is in Unix seconds. Who
-// checks both, and refuses old timestamps, knows that the request is from here and is
-// not a repetition.
-const (
-	HeaderTimestamp = "Parlor-Timestamp"
-	HeaderSignature = "Parlor-Signature"
+	"parlor/internal/chat"
 )
-
-// Sign returns the signature of a webhook request.
-func Sign(secret []byte, timestamp string, body []byte) string {
-	mac := hmac.New(sha256.New, secret)
-	mac.Write([]byte(timestamp))
-	mac.Write([]byte{'.'})
-	mac.Write(body)
-	return "v1=" + hex.EncodeToString(mac.Sum(nil))
-}
 
 // errNotHTTP stands for errors of net/http that quote the answer.
 var errNotHTTP = errors.New("the answer is not HTTP")
@@ -84,8 +65,8 @@ func (h *webhook) call(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 	timestamp := strconv.FormatInt(time.Now().Unix(), 10)
 	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set(HeaderTimestamp, timestamp)
-	r.Header.Set(HeaderSignature, Sign(h.secret, timestamp, payload))
+	r.Header.Set(chat.WebhookTimestamp, timestamp)
+	r.Header.Set(chat.WebhookSignature, chat.SignWebhook(h.secret, timestamp, payload))
 	response, err := send(hooks, r)
 	if err != nil {
 		return nil, err

@@ -63,14 +63,14 @@ func put(t *testing.T, path, text string) {
 	}
 }
 
-// newKey is a key of a name, as parlor key new makes it.
+// newKey is a key of a name, as parlor key create makes it.
 func newKey(name string, lifetime time.Duration) credentials.Key {
 	k := credentials.New(lifetime)
 	k.Name = name
 	return k
 }
 
-// addKeys adds keys to a file as parlor key new does.
+// addKeys adds keys to a file as parlor key create does.
 func addKeys(t *testing.T, path string, keys ...credentials.Key) {
 	t.Helper()
 	for _, k := range keys {

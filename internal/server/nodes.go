@@ -116,7 +116,11 @@ func (s *Server) watchNodes(ctx context.Context) {
 func (s *Server) beat(ctx context.Context, well bool) ([]chat.NodeBeat, error) {
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
-	return s.store.Beat(ctx, chat.NodeBeat{ID: s.node, Well: well, Alone: s.alone})
+	others, err := s.store.Beat(ctx, chat.NodeBeat{ID: s.node, Well: well, Alone: s.alone})
+	if err == nil {
+		s.others.Store(&others)
+	}
+	return others, err
 }
 
 // company refuses to start where nodes would not hear each other: they share a database,

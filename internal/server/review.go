@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"parlor/internal/config"
+	"parlor/internal/notices"
 	"parlor/internal/review"
 )
 
@@ -26,6 +27,21 @@ func newReviewer(c config.Config, logger *slog.Logger, registry *prometheus.Regi
 		}
 	}
 	return review.New(r), nil
+}
+
+// newNotices opens the audit log and the queues of webhooks.
+func newNotices(c config.Config, node string, logger *slog.Logger, registry *prometheus.Registry) (*notices.Notices, error) {
+	n := notices.Config{
+		AuditLog: c.AuditLog, Webhooks: c.EventWebhooks, Groups: c.WebhookEvents,
+		Dir: filepath.Join(c.Data, "webhooks"), Node: node, Logger: logger, Metrics: registry,
+	}
+	if len(n.Webhooks) > 0 {
+		var err error
+		if n.Secret, err = webhookSecret(c, logger); err != nil {
+			return nil, err
+		}
+	}
+	return notices.New(n)
 }
 
 // webhookSecret reads the secret of webhooks, without the white space around it. The

@@ -10,24 +10,25 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"parlor/internal/config"
+	"parlor/internal/console"
 )
 
 const readyTimeout = 2 * time.Second
 
 // route sends each request where it belongs. It is not an http.ServeMux, which would
 // redirect and clean paths: /tags/{arn} is signed and read as it was sent.
-func (s *Server) route(api http.Handler, registry *prometheus.Registry) http.Handler {
-	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+// Without pages there is no console.
+func (s *Server) route(api, pages http.Handler) http.Handler {
+	metrics := promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelError),
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler := api
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			switch r.URL.EscapedPath() { // as it was sent: a proxy that hides /metrics knows no other
+			switch path := r.URL.EscapedPath(); path { // as it was sent: a proxy that hides /metrics knows no other
 			case "/":
 				handler = s.gateway // which says 426 to what is not a handshake
 			case "/healthz":
@@ -36,6 +37,10 @@ func (s *Server) route(api http.Handler, registry *prometheus.Registry) http.Han
 				handler = http.HandlerFunc(s.serveReady)
 			case "/metrics":
 				handler = metrics
+			default:
+				if pages != nil && (path == console.Root || strings.HasPrefix(path, console.Root+"/")) {
+					handler = pages
+				}
 			}
 		}
 		handler.ServeHTTP(w, r)

@@ -40,6 +40,7 @@ import (
 	"parlor/internal/config"
 	"parlor/internal/credentials"
 	"parlor/internal/gateway"
+	"parlor/internal/notices"
 	"parlor/internal/store"
 )
 
@@ -69,10 +70,15 @@ type Server struct {
 	renew    func(context.Context) // keeps the TLS certificate up to date; may be nil
 	store    *store.Store
 	broker   broker.Running
-	node     string // names this process among the nodes
-	shared   bool   // the store may have other nodes
-	alone    bool   // there is no broker for them
+	node     string                          // names this process among the nodes
+	shared   bool                            // the store may have other nodes
+	alone    bool                            // there is no broker for them
+	others   atomic.Pointer[[]chat.NodeBeat] // as they were heard of last; nil before
+	mode     config.Mode
+	started  time.Time
+	metrics  *prometheus.Registry
 	recorder *chatlog.Recorder
+	notices  *notices.Notices
 	service  *chat.Service
 	gateway  *gateway.Gateway
 	http     *http.Server
@@ -87,7 +93,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	if c.Data == "" {
 		return nil, errors.New("no data directory is named")
 	}
-	s := &Server{logger: logger, drainWindow: c.DrainWindow, shared: c.DatabaseURL != "", alone: c.RedisURL == ""}
+	s := &Server{logger: logger, drainWindow: c.DrainWindow, shared: c.DatabaseURL != "", alone: c.RedisURL == "", mode: c.Mode, started: time.Now()}
 	quotas, err := c.LoadQuotas()
 	if err != nil {
 		return nil, err
@@ -113,6 +119,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	}
 	registry := prometheus.NewRegistry()
 	registerProcess(registry)
+	s.metrics = registry
 	reviewer, err := newReviewer(c, logger, registry)
 	if err != nil {
 		s.listener.Close()
@@ -131,12 +138,24 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	if err = s.company(context.Background()); err == nil {
 		s.broker, err = s.newBroker(c, registry)
 	}
+	if err == nil {
+		s.notices, err = newNotices(c, s.node, logger, registry)
+	}
 	if err != nil {
 		s.listener.Close()
 		s.store.Close()
 		return nil, err
 	}
-	s.service = chat.NewService(chat.ServiceConfig{Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, TokenLifetime: c.TokenLifetime, Quotas: quotas})
+	var notice, ofSessions func(chat.Notice) // nil: nobody wants to know
+	if s.notices.Any() {
+		notice = s.notices.Notice
+	}
+	if s.notices.Sessions() {
+		ofSessions = s.notices.Notice
+	}
+	s.service = chat.NewService(chat.ServiceConfig{
+		Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, TokenLifetime: c.TokenLifetime, Quotas: quotas, Notice: notice,
+	})
 	s.gateway = gateway.New(gateway.Config{
 		Service:      s.service,
 		Broker:       s.broker,
@@ -149,6 +168,7 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		ConnectionsPerAddress: c.ConnectionsPerAddress,
 		HandshakesPerAddress:  c.HandshakesPerAddress,
 		IOUring:               c.IOUring,
+		Notice:                ofSessions,
 	})
 	api := awsapi.New(awsapi.Config{
 		Service:        s.service,
@@ -157,8 +177,14 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		Credentials:    principals,
 		DefaultAccount: c.Account,
 		Regions:        c.Regions,
+		Node:           s.describe,
+		Notice:         notice,
 	})
-	handler := s.route(api, registry)
+	var pages http.Handler
+	if c.Console {
+		pages = newConsole(c)
+	}
+	handler := s.route(api, pages)
 	if s.keys == nil && !c.Open {
 		handler = onlyThisMachine(handler)
 	}
@@ -232,7 +258,7 @@ func (s *Server) Run(ctx context.Context) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var children sync.WaitGroup
-	failed := make(chan error, 5)
+	failed := make(chan error, 6)
 	// The recorder goes on until nobody publishes any more.
 	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRecording()
@@ -259,6 +285,15 @@ func (s *Server) Run(ctx context.Context) error {
 	link.Go(func() {
 		if err := s.broker.Run(connected); err != nil {
 			failed <- fmt.Errorf("run the broker: %w", err)
+		}
+	})
+	// Nor do the notices, before the last session has ended.
+	noticing, stopNoticing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopNoticing()
+	var noted sync.WaitGroup
+	noted.Go(func() {
+		if err := s.notices.Run(noticing); err != nil {
+			failed <- fmt.Errorf("keep notices: %w", err)
 		}
 	})
 	children.Go(func() { s.prune(running) })
@@ -288,7 +323,9 @@ func (s *Server) Run(ctx context.Context) error {
 	s.shutDown(running)
 	stop()
 	children.Wait()
+	stopNoticing()
 	stopRecording()
+	noted.Wait()
 	recorder.Wait()
 	s.giveUpShares(connected)
 	disconnect()

@@ -75,6 +75,8 @@ const (
 		`ON CONFLICT (id) DO UPDATE SET until_us = CASE WHEN excluded.until_us > spent_tokens.until_us ` +
 		`THEN excluded.until_us ELSE spent_tokens.until_us END RETURNING spender`
 
+	sqlTokenSpent = `SELECT 1 FROM spent_tokens WHERE id = $1`
+
 	sqlDeleteSpentTokens = `DELETE FROM spent_tokens WHERE id IN ` +
 		`(SELECT id FROM spent_tokens WHERE until_us < $1 ORDER BY until_us LIMIT $2)`
 

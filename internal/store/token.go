@@ -31,6 +31,20 @@ func (s *Store) SpendToken(ctx context.Context, id chat.TokenID, by uint64, unti
 	return spender.Valid && spender.Int64 == int64(by), nil
 }
 
+// TokenSpent implements [chat.Store].
+func (s *Store) TokenSpent(ctx context.Context, id chat.TokenID) (bool, error) {
+	var spent bool
+	err := s.engine.read(ctx, func(q *session) (err error) {
+		var one int64
+		spent, err = q.row(sqlTokenSpent, []any{id[:]}, &one)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("look for the mark of a token: %w", err) // spent may belong to another goroutine still
+	}
+	return spent, nil
+}
+
 // TokenKeys implements [chat.Store].
 func (s *Store) TokenKeys(ctx context.Context) ([]chat.TokenKey, error) {
 	var keys []chat.TokenKey

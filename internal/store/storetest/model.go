@@ -195,6 +195,9 @@ func (m *model) spendToken(rt *rapid.T, sequence int) {
 		rt.Fatalf("SpendToken: got first %v, error %v, want first %v", first, err, !m.tokens[id])
 	}
 	m.tokens[id] = true
+	if spent, err := m.store.TokenSpent(rt.Context(), id); err != nil || !spent {
+		rt.Fatalf("TokenSpent of a spent token: got %v, error %v", spent, err)
+	}
 }
 
 func (m *model) list(rt *rapid.T) {

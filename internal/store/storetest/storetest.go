@@ -41,6 +41,7 @@ func Run(t *testing.T, open Open) {
 		{"paging while rooms change", testStablePaging},
 		{"a token is spent once", testSpendToken},
 		{"a token is spent again by who spent it", testSpendTokenAgain},
+		{"whether a token is spent", testTokenSpent},
 		{"beats of nodes", testBeat},
 		{"token keys", testTokenKeys},
 		{"prune", testPrune},

@@ -34,6 +34,36 @@ func spend(t *testing.T, store chat.Store, id chat.TokenID, until time.Time) boo
 	return first
 }
 
+// wantSpent checks whether a token is known to be used.
+func wantSpent(t *testing.T, store chat.Store, id chat.TokenID, want bool) {
+	t.Helper()
+	got, err := store.TokenSpent(t.Context(), id)
+	if err != nil || got != want {
+		t.Errorf("TokenSpent: got %v, error %v, want %v", got, err, want)
+	}
+}
+
+// testTokenSpent: whether a token is used can be asked, which does not use it.
+func testTokenSpent(t *testing.T, store chat.Store) {
+	for range 2 {
+		wantSpent(t, store, tokenID(1), false)
+	}
+	if !spend(t, store, tokenID(1), noon) {
+		t.Error("a token that was asked about: got not first")
+	}
+	wantSpent(t, store, tokenID(1), true)
+	wantSpent(t, store, tokenID(2), false)
+	wantSpent(t, store, chat.TokenID{}, false)
+	if err := store.PruneTokens(t.Context(), noon, noon); err != nil {
+		t.Fatal(err)
+	}
+	wantSpent(t, store, tokenID(1), true)
+	if err := store.PruneTokens(t.Context(), noon, noon.Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	wantSpent(t, store, tokenID(1), false)
+}
+
 func testSpendToken(t *testing.T, store chat.Store) {
 	if !spend(t, store, tokenID(1), noon) {
 		t.Error("a fresh token: got not first")
@@ -260,6 +290,8 @@ func testEndedContext(t *testing.T, store chat.Store) {
 	check("LoggingConfigurations", err)
 	_, err = store.SpendToken(ctx, tokenID(1), 1, noon)
 	check("SpendToken", err)
+	_, err = store.TokenSpent(ctx, tokenID(1))
+	check("TokenSpent", err)
 	_, err = store.TokenKeys(ctx)
 	check("TokenKeys", err)
 	check("AddTokenKey", store.AddTokenKey(ctx, newKey(1, noon)))

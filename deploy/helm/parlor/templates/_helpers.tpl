@@ -59,7 +59,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{/* What cannot work is refused here, with what to do. */}}
 {{- define "parlor.check" -}}
 {{- if not (or .Values.credentials.content .Values.credentials.existingSecret) -}}
-{{- fail "credentials: give credentials.existingSecret, or credentials.content; parlor key new --credentials FILE makes the file" -}}
+{{- fail "credentials: give credentials.existingSecret, or credentials.content; parlor key create --credentials FILE makes the file" -}}
 {{- end -}}
 {{- if and .Values.credentials.content .Values.credentials.existingSecret -}}
 {{- fail "credentials: content and existingSecret are both given: leave one of them away" -}}

@@ -68,6 +68,9 @@ const shapes = {
 /** ours are the operations that only Parlor has. */
 export const ours = new Set(['DescribeNode', 'DescribeToken']);
 
+// What is kept of the input of operations that are told a secret.
+const secret = { DescribeToken: { token: '…' } };
+
 /** Api calls the operations of a server with one key, in one region. */
 export class Api extends EventTarget {
   constructor(server, key, region = savedRegion(server)) {
@@ -97,7 +100,7 @@ export class Api extends EventTarget {
       outcome.error = error instanceof ApiError ? error : new ApiError('', text.api.unreachable, 0);
       throw outcome.error;
     } finally {
-      if (!quiet && !signal?.aborted) this.record({ operation, input, begun, took: new Date() - begun, ...outcome });
+      if (!quiet && !signal?.aborted) this.record({ operation, input: operation in secret ? secret[operation] : input, begun, took: new Date() - begun, ...outcome });
     }
   }
 

@@ -20,6 +20,7 @@ const main = h('main', { id: 'main', tabIndex: -1 });
 let server;
 let api;
 let leaving = new AbortController();
+const entry = address(); // before anything is waited for
 
 async function start() {
   applyTheme();
@@ -37,8 +38,15 @@ async function start() {
 
 function enter(key) {
   api = new Api(server, key);
-  show();
+  show(entry);
   onhashchange = () => show();
+}
+
+/** address is the part of the address after #. A token does not stay in it, nor in the history. */
+function address() {
+  const { hash } = location;
+  if (hash.startsWith('#/tokens/')) history.replaceState(null, '', '#/tokens');
+  return hash;
 }
 
 /** signIn asks for an access key, and tries it before it is kept. */
@@ -74,12 +82,12 @@ function signIn() {
   accessKey.focus();
 }
 
-/** show puts the page of the address on the screen. */
-async function show() {
+/** show puts the page of an address on the screen. */
+async function show(hash = address()) {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
-  const [name = 'rooms', path] = location.hash.replace(/^#\/?/, '').split('/').map(decodeURIComponent);
+  const [name = 'rooms', path] = hash.replace(/^#\/?/, '').split('/').map(decoded);
   const page = name === 'rooms' && path ? room : pages[name || 'rooms'];
   if (!main.isConnected) replace(document.body, h('a', { class: 'skip', href: '#main', onClick: (event) => { event.preventDefault(); main.focus(); } }, text.app.skip), header(), main);
   for (const link of document.querySelectorAll('nav a')) {
@@ -100,7 +108,16 @@ async function show() {
     if (!first) main.focus({ preventScroll: true });
   } catch (error) {
     if (signal.aborted) return;
-    replace(main, h('h1', {}, text.app.failed), h('p', { class: 'problem', role: 'alert' }, explain(error)), button(text.ui.retry, show, { kind: 'primary' }));
+    replace(main, h('h1', {}, text.app.failed), h('p', { class: 'problem', role: 'alert' }, explain(error)), button(text.ui.retry, () => show(hash), { kind: 'primary' }));
+  }
+}
+
+// What is no percent-encoding is taken as it stands.
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
   }
 }
 

@@ -6,25 +6,24 @@ import { ours } from './api.js';
 export function cliCommand(operation, input, region, endpoint = location.origin) {
   if (ours.has(operation)) return '';
   const words = ['aws', 'ivschat', dashed(operation)];
-  for (const [name, value] of Object.entries(input)) {
-    if (value === undefined) continue;
-    words.push('--' + dashed(name), ...argument(value));
-  }
+  const members = Object.entries(input).filter(([, value]) => value !== undefined);
+  if (members.some(([, value]) => [value].flat().some(mistaken))) words.push('--cli-input-json', quoted(JSON.stringify(input)));
+  else for (const [name, value] of members) words.push('--' + dashed(name), ...argument(value));
   words.push('--region', quoted(region), '--endpoint-url', quoted(endpoint));
   return words.join(' ');
 }
 
 const dashed = (name) => name.replace(/(?<=[a-z0-9])[A-Z]/g, (c) => '-' + c).toLowerCase();
 
+// The AWS CLI takes what begins so for an option, for a file to read, or for JSON.
+const mistaken = (value) => typeof value === 'string' && /^(-|fileb?:\/\/|\[|\{)/.test(value);
+
 function argument(value) {
   if (Array.isArray(value) && value.every((v) => typeof v === 'string')) {
     return value.length ? value.map(quoted) : ["'[]'"];
   }
-  if (typeof value === 'object') return [quoted(JSON.stringify(value))];
-  const word = String(value);
-  // Said to be a file, or an option, by how it begins; JSON is read as it stands.
-  return /^(file|fileb):\/\//.test(word) ? [quoted(JSON.stringify(word))] : [quoted(word)];
+  return [quoted(typeof value === 'object' ? JSON.stringify(value) : String(value))];
 }
 
 /** quoted is a word for a POSIX shell. */
-const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) && !word.startsWith('-') ? word : `'${word.replaceAll("'", "'\\''")}'`);
+export const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) && !word.startsWith('-') ? word : `'${word.replaceAll("'", "'\\''")}'`);

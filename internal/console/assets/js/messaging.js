@@ -11,6 +11,7 @@ const longestWait = 15_000;
  *
  *   state   detail: 'connecting', 'open', 'waiting' (to connect again) or 'closed'
  *   frame   detail: {out: boolean, raw: string, time: Date}, each frame both ways
+ *   socket  detail: {open: true}, or {open: false, code, reason}: each time that one opens, or closes
  *   closed  detail: {code, reason, denied: Error?}, when it will not connect again
  */
 export class Connection extends EventTarget {
@@ -41,9 +42,15 @@ export class Connection extends EventTarget {
     }
     if (this.ended) return undefined;
     this.socket = new WebSocket(this.url, token);
-    this.socket.onopen = () => { this.failures = 0; this.#become('open'); };
+    this.socket.onopen = () => {
+      if (this.ended) return this.socket.close(1000);
+      this.failures = 0;
+      this.#emit('socket', { open: true });
+      return this.#become('open');
+    };
     this.socket.onmessage = ({ data }) => this.#took(data);
     this.socket.onclose = ({ code, reason, wasClean }) => {
+      this.#emit('socket', { open: false, code, reason });
       this.#fail();
       if (this.ended) return this.#close({ code, reason });
       // A session that is over says so with ERROR 401 first: then a new token helps.
@@ -88,7 +95,8 @@ export class Connection extends EventTarget {
   close() {
     this.ended = true;
     clearTimeout(this.timer);
-    if (this.socket?.readyState <= WebSocket.OPEN) this.socket.close(1000);
+    // One that is still on its way is closed when it has come: browsers warn of it else.
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.close(1000);
     this.#become('closed');
   }
 

@@ -12,8 +12,9 @@ export async function rooms({ api, signal }) {
   const search = h('input', { type: 'search', placeholder: words.search, 'aria-label': words.search, autocomplete: 'off' });
   const handler = h('input', { type: 'search', placeholder: words.filterHandler, 'aria-label': words.filterHandler, autocomplete: 'off' });
   const logging = select([['', `${words.filterLogging}: ${words.all}`], ...configurations.map((c) => [c.arn, c.name || c.id])], '', { 'aria-label': words.filterLogging });
-  const list = h('div', { class: 'card', 'aria-live': 'polite' });
-  const view = new List({ api, signal, list });
+  const list = h('div', { class: 'card' });
+  const status = h('p', { class: 'offscreen', role: 'status' }); // the counts change all the time: they are not read out
+  const view = new List({ api, signal, list, status });
 
   const look = () => view.look({ wanted: search.value.trim().toLowerCase(), messageReviewHandlerUri: handler.value.trim() || undefined, loggingConfigurationIdentifier: logging.value || undefined });
   let typing;
@@ -30,8 +31,8 @@ export async function rooms({ api, signal }) {
   every(2000, signal, () => view.refreshLive());
   return h('div', {},
     h('div', { class: 'head' }, h('h1', {}, words.title), button(words.create, make, { kind: 'primary' })),
-    h('div', { class: 'bar' }, search, configurations.length > 0 && logging, h('details', {}, h('summary', {}, words.filterHandler), handler)),
-    list);
+    h('div', { class: 'bar' }, search, configurations.length > 0 && logging, h('details', {}, h('summary', {}, words.moreFilters), handler)),
+    status, list);
 }
 
 export const roomAddress = (arn) => '#/rooms/' + encodeURIComponent(arn);
@@ -92,6 +93,7 @@ class List {
 
   draw() {
     this.rows = new Map();
+    this.status.textContent = this.found.length === 0 ? words.noMatch : words.page(this.first + 1, this.first + this.page.length);
     if (this.found.length === 0) {
       const filtered = this.wanted || Object.values(this.filter).some(Boolean);
       replace(this.list, this.more
@@ -123,7 +125,7 @@ class List {
     return h('tr', {},
       h('td', {}, h('a', { href: roomAddress(room.arn) }, room.name || h('span', { class: 'faint' }, words.unnamed)), ' ', h('code', { class: 'faint' }, room.id)),
       h('td', {}, Object.entries(room.tags ?? {}).map(([key, value]) => h('span', { class: 'tag' }, value ? `${key}: ${value}` : key))),
-      connections, rate, h('td', {}, when(room.updateTime)));
+      connections, rate, h('td', { class: 'faint' }, when(room.updateTime)));
   }
 
   /** refreshLive asks what goes on in the rooms that are shown. */

@@ -15,31 +15,36 @@ const service = 'ivschat';
  * query's parts in order; key is {accessKey, secret, sessionToken}. now is a Date.
  */
 export function sign(request, key, region, now) {
-  const time = now.toISOString().replace(/[-:]|\.\d+/g, '');
-  const date = time.slice(0, 8);
-  const scope = `${date}/${region}/${service}/aws4_request`;
-
-  const signed = { host: request.host, 'x-amz-date': time };
+  const signed = { host: request.host, 'x-amz-date': now.toISOString().replace(/[-:]|\.\d+/g, '') };
   if (request.body) signed['content-type'] = 'application/json';
   if (key.sessionToken) signed['x-amz-security-token'] = key.sessionToken;
-  const names = Object.keys(signed).sort();
+  const { host, ...headers } = signed; // the browser sends the host itself
+  headers.Authorization = authorization({ ...request, headers: signed }, key, region, service);
+  return headers;
+}
 
-  // Every part of the path is escaped once more than it is sent.
-  const path = request.path.split('/').map(escape).join('/');
+/**
+ * authorization is the field of that name for a request with all its headers, which are
+ * signed: their names in small letters, x-amz-date among them, their values as they are sent.
+ */
+export function authorization({ method, path, query = '', body = '', headers }, key, region, forService) {
+  const time = headers['x-amz-date'];
+  const date = time.slice(0, 8);
+  const scope = `${date}/${region}/${forService}/aws4_request`;
+  const names = Object.keys(headers).sort();
+
   const canonical = [
-    request.method, path, request.query ?? '',
-    ...names.map((name) => `${name}:${signed[name]}`), '',
-    names.join(';'), digest(request.body ?? ''),
+    // Every part of the path is escaped once more than it is sent.
+    method, path.split('/').map(escape).join('/'), query,
+    ...names.map((name) => `${name}:${headers[name]}`), '',
+    names.join(';'), digest(body),
   ].join('\n');
   const toSign = ['AWS4-HMAC-SHA256', time, scope, digest(canonical)].join('\n');
 
   let signing = encoder.encode('AWS4' + key.secret);
-  for (const part of [date, region, service, 'aws4_request']) signing = hmac(signing, encoder.encode(part));
+  for (const part of scope.split('/')) signing = hmac(signing, encoder.encode(part));
   const signature = hex(hmac(signing, encoder.encode(toSign)));
-
-  const { host, ...headers } = signed; // the browser sends the host itself
-  headers.Authorization = `AWS4-HMAC-SHA256 Credential=${key.accessKey}/${scope}, SignedHeaders=${names.join(';')}, Signature=${signature}`;
-  return headers;
+  return `AWS4-HMAC-SHA256 Credential=${key.accessKey}/${scope}, SignedHeaders=${names.join(';')}, Signature=${signature}`;
 }
 
 const digest = (text) => hex(sha256(encoder.encode(text)));

@@ -131,14 +131,15 @@ export function copyCommandButton(command, properties = {}) {
   return button(text.ui.copyCommand, () => copy(command()), { kind: 'quiet', ...properties });
 }
 
-/** copy puts text on the clipboard, and says so. */
-export async function copy(what) {
+/** copy puts text on the clipboard, and says so; what is a secret is not shown. */
+export async function copy(what, { shown = true } = {}) {
+  const detail = shown ? what : undefined;
   try {
     if (navigator.clipboard) await navigator.clipboard.writeText(what);
     else copyOld(what);
-    toast(text.ui.copied, { detail: what });
+    toast(text.ui.copied, { detail });
   } catch {
-    toast(text.ui.copyFailed, { detail: what, problem: true });
+    toast(text.ui.copyFailed, { detail, problem: true });
   }
 }
 

@@ -8,7 +8,7 @@ configure) [ -n "$2" ] && upgrade=yes || upgrade= ;;
 *) exit 0 ;;
 esac
 
-# parlor key new leaves the file to its owner, so that a key made by root is one that the
+# parlor key create leaves the file to its owner, so that a key made by root is one that the
 # service reads.
 if [ ! -e /etc/parlor/credentials ]; then
 	install -o parlor -g parlor -m 0600 /dev/null /etc/parlor/credentials
@@ -23,7 +23,7 @@ fi
 # It lets nobody in without an access key, so it is not started before somebody made one.
 [ -n "$upgrade" ] || cat <<END
 Parlor is installed, and not started: it needs an access key. To make one, and to start it now and at boot:
-  sudo parlor key new --credentials /etc/parlor/credentials --name ops
+  sudo parlor key create --credentials /etc/parlor/credentials --name ops
   sudo systemctl enable --now parlor
 Its settings are in /etc/parlor/parlor.yaml.
 END

@@ -200,7 +200,7 @@ func TestImage(t *testing.T) {
 				t.Errorf("of no server the health check says %s", out)
 			}
 			// The key goes where the image's user may write.
-			if out, err := try(t, inside("/parlor", "key", "new", "--credentials", "/var/lib/parlor/credentials")); err != nil {
+			if out, err := try(t, inside("/parlor", "key", "create", "--credentials", "/var/lib/parlor/credentials")); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			// Not by buildah, which hands no signal on to what it runs.

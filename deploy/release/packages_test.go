@@ -195,7 +195,7 @@ func TestPackagesAreInstalled(t *testing.T) {
 	// changed and the keys survive.
 	lives := func(t *testing.T, install, upgrade func() string) {
 		said := install()
-		for _, command := range []string{"sudo parlor key new --credentials /etc/parlor/credentials --name ops", "sudo systemctl enable --now parlor"} {
+		for _, command := range []string{"sudo parlor key create --credentials /etc/parlor/credentials --name ops", "sudo systemctl enable --now parlor"} {
 			if !strings.Contains(said, "  "+command+"\n") {
 				t.Errorf("installed, it says not %q but\n%s", command, said)
 			}
@@ -218,16 +218,19 @@ func TestPackagesAreInstalled(t *testing.T) {
 		}
 		// Without a key it does not start, and says what to do.
 		out, err := try(t, in(dir, "parlor config check --config /etc/parlor/parlor.yaml"))
-		if err == nil || !strings.Contains(out, "parlor key new --credentials /etc/parlor/credentials") {
+		if err == nil || !strings.Contains(out, "parlor key create --credentials /etc/parlor/credentials") {
 			t.Errorf("without a key its settings are judged %v\n%s", err, out)
 		}
-		mustIn(t, dir, page(t, "parlor key new --credentials /etc/parlor/credentials --name ops"))
+		mustIn(t, dir, page(t, "parlor key create --credentials /etc/parlor/credentials --name ops"))
 		mustIn(t, dir, "parlor config check --config /etc/parlor/parlor.yaml")
 		mustIn(t, dir, "parlor healthcheck --config /etc/parlor/parlor.yaml || exit 0; exit 1") // nobody runs yet
-		completed := mustIn(t, dir, `exec bash -c '. /usr/share/bash-completion/completions/parlor
-			COMP_LINE="parlor healthch" COMP_POINT=15 COMP_WORDS=(parlor healthch) COMP_CWORD=1; _parlor; echo "${COMPREPLY[@]}"'`)
+		// Not in there, where there is no /proc, which bash wants.
+		shell := exec.Command("bash", "-euc", `. usr/share/bash-completion/completions/parlor
+			COMP_LINE="parlor healthch" COMP_POINT=15 COMP_WORDS=(parlor healthch) COMP_CWORD=1; _parlor; echo "${COMPREPLY[@]}"`)
+		shell.Dir, shell.Env = dir, []string{"PATH=" + filepath.Join(dir, "usr/bin")}
+		completed, err := try(t, shell)
 		if !strings.HasPrefix(completed, "healthcheck") {
-			t.Errorf("bash completes parlor healthch by %q", completed)
+			t.Errorf("bash completes parlor healthch by %q, %v", completed, err)
 		}
 
 		port := freePort(t)

@@ -4,8 +4,13 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
-LDFLAGS := -s -w -X parlor/internal/server.version=$(VERSION)
+# Of the commit, and nothing of this machine or of now: docs/install.md says how others build
+# the same bytes. Twelve digits, since git shows as many as it needs here and now.
+VERSION := $(shell git describe --tags --always --abbrev=12 --dirty 2>/dev/null)
+REVISION := $(shell git rev-parse HEAD 2>/dev/null)
+COMMITTED := $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)
+SERVER := parlor/internal/server
+LDFLAGS := -s -w -X $(SERVER).version=$(VERSION) -X $(SERVER).revision=$(REVISION) -X $(SERVER).committed=$(COMMITTED)
 MAX_BINARY_MB := 45
 # Builders of requests, thousands of them, of which we use few: with calls in place they are
 # 3 MB larger. What reads settings and draws on terminals is in no hurry either: 0.5 MB.
@@ -21,7 +26,7 @@ JS := internal/parlortest/testdata/js/package.json
 # The packages that have load tests, which the race detector would slow down.
 LOAD = $(shell grep -rl --include='*_test.go' --exclude-dir=.cache '^func TestLoad' . | xargs -r -n1 dirname | sort -u)
 
-.PHONY: help run build test deps check bench fuzz soak clean
+.PHONY: help run build packages sbom test deps check bench fuzz soak clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,12 +35,21 @@ run: build ## start a development server (ARGS='--listen 127.0.0.1:0')
 	@exec bin/parlor dev $(ARGS)
 
 build: ## build bin/parlor, one static binary
-	CGO_ENABLED=0 go build -trimpath $(LEAN) -ldflags '$(LDFLAGS)' -o bin/parlor ./cmd/parlor
+	CGO_ENABLED=0 GOAMD64=v1 go build -trimpath -buildvcs=false $(LEAN) -ldflags '$(LDFLAGS)' -o bin/parlor ./cmd/parlor
+
+packages: build sbom ## build a deb and an rpm of this machine's architecture into dist
+	VERSION='$(VERSION)' COMMITTED='$(COMMITTED)' deploy/package/build.sh bin/parlor dist
+
+sbom: build ## write what is linked into bin/parlor to dist: a CycloneDX file, and the licenses
+	mkdir -p dist
+	cd deploy/release && go run ./sbom -version '$(VERSION)' -out ../../dist/parlor.cdx.json ../../bin/parlor
+	cd deploy/release && go run ./sbom -licenses -out ../../dist/licenses.txt ../../bin/parlor
 
 test: deps ## run all tests; first install what they need, on Debian as root
 	go test -race -shuffle=on ./...
 	cd bench && go test -race -shuffle=on ./...
 	cd deploy/test && go test -shuffle=on ./...
+	cd deploy/release && go test -shuffle=on ./...
 	@if [ -n '$(LOAD)' ]; then set -x; go test -run '^TestLoad' -count=1 $(LOAD); fi
 
 # What the tests need beside Go. On Debian as root it is installed. Elsewhere what is
@@ -43,6 +57,9 @@ test: deps ## run all tests; first install what they need, on Debian as root
 deps:
 	@wanted() { \
 	  command -v gcc >/dev/null || echo gcc libc6-dev; \
+	  command -v buildah >/dev/null || echo buildah; \
+	  command -v mmdebstrap >/dev/null || echo mmdebstrap; \
+	  command -v rpm >/dev/null || echo rpm; \
 	  command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || echo chromium; \
 	  command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || echo haproxy; \
 	  command -v sqlite3 >/dev/null || echo sqlite3; \
@@ -81,6 +98,7 @@ check: ## gofmt, vet, staticcheck, a tidy go.mod, a static build of bounded size
 	go mod tidy -diff
 	cd bench && go vet ./... && go tool -modfile=../go.mod staticcheck ./... && go mod tidy -diff
 	cd deploy/test && go vet ./... && go tool -modfile=../../go.mod staticcheck ./... && go mod tidy -diff
+	cd deploy/release && go vet ./... && go tool -modfile=../../go.mod staticcheck ./... && go mod tidy -diff
 	@$(MAKE) --no-print-directory build
 	@bytes=$$(wc -c <bin/parlor); echo "bin/parlor: $$((bytes / 1000000)) MB"; \
 	[ $$bytes -le $$(($(MAX_BINARY_MB) * 1000000)) ] || { echo "more than $(MAX_BINARY_MB) MB"; exit 1; }
@@ -100,4 +118,4 @@ soak: ## run the tests SOAKCOUNT times, kill servers for SOAKTIME, and have node
 	@if [ -n '$(LOAD)' ]; then set -x; go test -run '^TestLoad' -count=$(SOAKCOUNT) -timeout 0 $(LOAD); fi
 
 clean: ## remove what was built and installed here
-	rm -rf bin .cache
+	rm -rf bin dist .cache

@@ -43,12 +43,13 @@ type commands struct {
 	Room  roomCommand  `cmd:"" group:"Rooms and tokens:" help:"Make, list, show, tag and delete rooms."`
 	Token tokenCommand `cmd:"" group:"Rooms and tokens:" help:"Make chat tokens, and look into them."`
 
-	Key    keyCommand    `cmd:"" group:"Running a server:" help:"Make, list, show and disable access keys."`
-	Config configCommand `cmd:"" group:"Running a server:" help:"Look at the configuration."`
-	Export exportCommand `cmd:"" group:"Running a server:" help:"Write everything that a server keeps into a file, to move it to another store."`
-	Import importCommand `cmd:"" group:"Running a server:" help:"Take in what parlor export wrote, or the rooms of an Amazon IVS Chat account."`
-	Spool  spoolCommand  `cmd:"" group:"Running a server:" help:"Look at the chat log's spool."`
-	Bench  benchCommand  `cmd:"" group:"Running a server:" help:"Put a load on a server, this or another that speaks the API, and measure it."`
+	Healthcheck healthcheckCommand `cmd:"" group:"Running a server:" help:"Ask the server of this machine whether it is ready; the exit code says."`
+	Key         keyCommand         `cmd:"" group:"Running a server:" help:"Make, list, show and disable access keys."`
+	Config      configCommand      `cmd:"" group:"Running a server:" help:"Look at the configuration."`
+	Export      exportCommand      `cmd:"" group:"Running a server:" help:"Write everything that a server keeps into a file, to move it to another store."`
+	Import      importCommand      `cmd:"" group:"Running a server:" help:"Take in what parlor export wrote, or the rooms of an Amazon IVS Chat account."`
+	Spool       spoolCommand       `cmd:"" group:"Running a server:" help:"Look at the chat log's spool."`
+	Bench       benchCommand       `cmd:"" group:"Running a server:" help:"Put a load on a server, this or another that speaks the API, and measure it."`
 
 	Completion completionCommand `cmd:"" group:"This program:" help:"Print what makes a shell complete parlor's commands with the tab key."`
 	Complete   completeCommand   `cmd:"" hidden:"" help:"Say how a line may go on."`

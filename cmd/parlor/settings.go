@@ -19,9 +19,23 @@ type settings struct {
 	Flags config.Config `embed:""`
 }
 
-// resolve puts the configuration together: what the flags say, else the variables,
-// else the file, else the default. Its error is config.Faults.
+// resolve puts the configuration together and judges it. Its error is config.Faults.
 func (s *settings) resolve(mode config.Mode, line *kong.Context) (config.Config, error) {
+	c, err := s.gather(mode, line)
+	if err != nil {
+		return c, err
+	}
+	if c.Tracing, err = config.ReadTracing(os.Getenv); err != nil {
+		var faults config.Faults
+		errors.As(c.Validate(), &faults)
+		return c, append(faults, err.(config.Faults)...)
+	}
+	return c, c.Validate()
+}
+
+// gather puts the configuration together: what the flags say, else the variables,
+// else the file, else the default. Its error is config.Faults.
+func (s *settings) gather(mode config.Mode, line *kong.Context) (config.Config, error) {
 	c := config.Default(mode)
 	if s.File != "" {
 		values, err := config.ReadFile(s.File, mode)
@@ -40,13 +54,7 @@ func (s *settings) resolve(mode config.Mode, line *kong.Context) (config.Config,
 	if mode != config.Dev && onLine(line, "open") {
 		return c, config.Faults{{Where: "--open", Message: "is a setting of parlor dev only"}}
 	}
-	var err error
-	if c.Tracing, err = config.ReadTracing(os.Getenv); err != nil {
-		var faults config.Faults
-		errors.As(c.Validate(), &faults)
-		return c, append(faults, err.(config.Faults)...)
-	}
-	return c, c.Validate()
+	return c, nil
 }
 
 // onLine reports whether the command line itself has the flag.

@@ -1,7 +1,9 @@
 package deploytest
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -13,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ivschat"
 	"sigs.k8s.io/yaml"
 )
 
@@ -53,27 +58,34 @@ type composeService struct {
 	Volumes         []string          `json:"volumes"`
 	Ports           []string          `json:"ports"`
 	Healthcheck     *struct {
-		Test     []string `json:"test"`
-		Interval string   `json:"interval"`
-		Timeout  string   `json:"timeout"`
-		Retries  int      `json:"retries"`
+		Test        []string `json:"test"`
+		Interval    string   `json:"interval"`
+		Timeout     string   `json:"timeout"`
+		Retries     int      `json:"retries"`
+		StartPeriod string   `json:"start_period"`
 	} `json:"healthcheck"`
 }
 
 var nodes = []string{"parlor-1", "parlor-2", "parlor-3"}
 
-func compose(t testing.TB) *composeFile {
+func readCompose(t testing.TB, name string) *composeFile {
 	t.Helper()
 	var c composeFile
-	if err := yaml.UnmarshalStrict([]byte(file(t, "deploy/compose.yaml")), &c); err != nil {
+	if err := yaml.UnmarshalStrict([]byte(file(t, name)), &c); err != nil {
 		t.Fatal(err)
 	}
+	return &c
+}
+
+func compose(t testing.TB) *composeFile {
+	t.Helper()
+	c := readCompose(t, "deploy/compose.yaml")
 	for _, name := range nodes {
 		if _, ok := c.Services[name]; !ok {
 			t.Fatalf("there is no service %s", name)
 		}
 	}
-	return &c
+	return c
 }
 
 // makeSecrets has compose-secrets.sh make the secrets, and returns where.
@@ -152,6 +164,9 @@ func TestComposeFitsTogether(t *testing.T) {
 		if node.User != fmt.Sprintf("%d:%d", user, user) || !node.ReadOnly || !slices.Equal(node.CapDrop, []string{"ALL"}) {
 			t.Errorf("%s may too much", name)
 		}
+	}
+	for _, name := range nodes {
+		checksHealth(t, c.Services[name])
 	}
 	if len(volumes) != len(nodes) {
 		t.Error("nodes share a volume")
@@ -248,4 +263,69 @@ func read(t testing.TB, dir, name string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// checksHealth has the health check of a service judge nothing at all, which must be no, in
+// less than its time. It returns the arguments of it.
+func checksHealth(t testing.TB, s composeService) []string {
+	t.Helper()
+	if s.Healthcheck == nil || len(s.Healthcheck.Test) < 2 || !slices.Equal(s.Healthcheck.Test[:2], []string{"CMD", "/parlor"}) {
+		t.Fatalf("the health check is %+v", s.Healthcheck)
+	}
+	timeout, err := time.ParseDuration(s.Healthcheck.Timeout)
+	if err != nil || timeout <= 3*time.Second { // what it waits for an answer
+		t.Errorf("the health check may take %s", s.Healthcheck.Timeout)
+	}
+	args := s.Healthcheck.Test[2:]
+	out, err := command(t.Context(), t, []string{"PARLOR_LISTEN=127.0.0.1:1"}, args...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "refused") {
+		t.Errorf("where nobody is, parlor %s says %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return args
+}
+
+// The server for tests of others starts, is healthy by its own check, and takes any key.
+func TestDevCompose(t *testing.T) {
+	c := readCompose(t, "deploy/dev-compose.yaml")
+	s, ok := c.Services["parlor"]
+	if !ok || len(c.Services) != 1 {
+		t.Fatalf("the services are %+v", c.Services)
+	}
+	args := checksHealth(t, s)
+	_, inside, _ := strings.Cut(strings.TrimPrefix(s.Ports[0], "127.0.0.1:"), ":")
+	if s.Environment["PARLOR_LISTEN"] != ":"+inside {
+		t.Errorf("it listens on %s, the port that is published is %s", s.Environment["PARLOR_LISTEN"], inside)
+	}
+	for variable := range s.Environment {
+		if !isSetting(variable) {
+			t.Errorf("%s is no variable of Parlor's", variable)
+		}
+	}
+	l, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	env := []string{fmt.Sprintf("PARLOR_LISTEN=:%d", port), "TMPDIR=" + temporary(t)}
+	begin(t, "parlor", command(context.Background(), t, env, s.Command...))
+	until(t, "it is healthy", func() bool { return command(t.Context(), t, env, args...).Run() == nil })
+	client := ivschat.New(ivschat.Options{
+		Region:       "us-east-1",
+		BaseEndpoint: aws.String(fmt.Sprintf("http://127.0.0.1:%d", port)),
+		Credentials:  credentials.NewStaticCredentialsProvider("any", "key", ""),
+	})
+	if _, err := client.CreateRoom(t.Context(), &ivschat.CreateRoomInput{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// temporary is a directory that every user may write to.
+func temporary(t testing.TB) string {
+	t.Helper()
+	dir := shared(t)
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }

@@ -100,7 +100,7 @@ func (t *terminal) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
 		t.width, t.height = msg.Width, msg.Height
-		t.input.SetWidth(max(1, t.columns()-lipgloss.Width(t.input.Prompt)-1))
+		t.widen(max(1, t.columns()-lipgloss.Width(t.input.Prompt)-1))
 		t.resized++
 		then = tea.Tick(settle, func(time.Time) tea.Msg { return settled{} })
 	case tea.KeyPressMsg:
@@ -130,6 +130,16 @@ func (t *terminal) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 // columns is how wide lines are: the last column stays free, since terminals differ in
 // what they do when it is written to.
 func (t *terminal) columns() int { return max(1, t.width-1) }
+
+// widen gives the line that is written another width. The cursor stays in sight: the
+// input looks for what there is room for when its text changes, not when its width does.
+func (t *terminal) widen(width int) {
+	text, at := t.input.Value(), t.input.Position()
+	t.input.SetWidth(width)
+	t.input.SetValue("")
+	t.input.SetValue(text)
+	t.input.SetCursor(at)
+}
 
 // key is what a key does that is more than writing.
 func (t *terminal) key(k tea.KeyPressMsg) tea.Cmd {

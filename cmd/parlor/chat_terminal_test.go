@@ -252,6 +252,14 @@ func TestChatTerminal(t *testing.T) {
 	ann.sees(`^» \d\d:\d\d #3 ann: after the window became`)
 	ann.sees(`^lobby · ann · connected$`)
 	bob.sees("#3 ann")
+
+	ann.types("what is written stays where the cursor is")
+	ann.resize(24, 24)
+	ann.sees(`^> [a-z ]{1,20}cursor is$`)
+	ann.resize(50, 24)
+	ann.sees(`^> what is written stays where the cursor is`)
+	ann.types("\x15") // Ctrl-U
+	ann.sees(`^>$`)
 	bob.look("bob at 40 columns")
 
 	ann.types("/kick bob enough is enough" + enter)

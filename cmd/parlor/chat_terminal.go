@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"charm.land/bubbles/v2/textinput"
@@ -61,7 +63,7 @@ type (
 // talkOnTerminal talks on standard input and output until the person or the room has had
 // enough.
 func talkOnTerminal(ctx context.Context, s *seat) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGHUP) // the terminal is given back
 	defer cancel()
 	t := &terminal{talk: talk{seat: s}, ctx: ctx, painter: newPainter(true), input: newInput()}
 	program := tea.NewProgram(t, tea.WithoutSignalHandler())

@@ -355,6 +355,7 @@ func TestChatTerminalLeave(t *testing.T) {
 		{"Ctrl-D", func(s *screen) { s.types("\x04") }},
 		{"quit", func(s *screen) { s.types("/quit" + enter) }},
 		{"SIGTERM", func(s *screen) { s.command.Process.Signal(syscall.SIGTERM) }},
+		{"SIGHUP", func(s *screen) { s.command.Process.Signal(syscall.SIGHUP) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := sit(t, 80, 24, env, "chat", "--user", "ann")

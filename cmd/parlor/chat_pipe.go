@@ -245,6 +245,7 @@ func readLines(ctx context.Context, in io.Reader) (<-chan string, <-chan error) 
 			select {
 			case lines <- text:
 			case <-ctx.Done():
+				failed <- nil
 				return
 			}
 		}

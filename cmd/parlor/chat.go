@@ -15,7 +15,8 @@ import (
 type chatCommand struct {
 	apiFlags
 
-	Room         string            `name:"room" placeholder:"ARN|NAME" help:"The room. Default: the only one that there is."`
+	Room         string            `arg:"" optional:"" name:"room" help:"The room, by its ARN or name. Default: the only one that there is."`
+	RoomFlag     string            `name:"room" placeholder:"ARN|NAME" help:"The room, too."`
 	User         string            `name:"user" env:"USER" placeholder:"NAME" help:"Who you are in the room."`
 	Capabilities []string          `name:"capabilities" default:"SEND_MESSAGE,DELETE_MESSAGE,DISCONNECT_USER" placeholder:"NAME" help:"What you may do, of SEND_MESSAGE, DELETE_MESSAGE and DISCONNECT_USER, or none."`
 	Attributes   map[string]string `name:"attributes" mapsep:"none" placeholder:"KEY=VALUE" help:"An attribute of yours, which is in each of your messages; for several the flag is repeated."`
@@ -41,6 +42,9 @@ func (c *chatCommand) Validate() error {
 	if c.User == "" {
 		return fmt.Errorf("--user: say who you are in the room")
 	}
+	if c.Room != "" && c.RoomFlag != "" {
+		return fmt.Errorf("--room: the room is named twice")
+	}
 	c.capabilities = nil
 	for _, name := range c.Capabilities {
 		capability := types.ChatTokenCapability(strings.ToUpper(name))
@@ -59,7 +63,7 @@ func (c *chatCommand) Validate() error {
 func (c *chatCommand) Run(line *kong.Context) error {
 	ctx, stop := untilSignal()
 	defer stop()
-	s, only, err := c.seat(ctx, c.Room, c.User)
+	s, only, err := c.seat(ctx, or(c.Room, c.RoomFlag), c.User)
 	if err != nil {
 		return unlessOver(ctx, err)
 	}

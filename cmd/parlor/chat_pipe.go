@@ -18,12 +18,17 @@ import (
 )
 
 const (
-	maxLineIn = 64 << 10 // bytes of a line of standard input; a message has far fewer
+	// maxLineIn is how much of a line of standard input is read, in bytes. What is longer
+	// is cut, and far too long for the server all the same.
+	maxLineIn = 16 << 10
 
 	// How often a line is sent again that came too soon for the room's rate or the
 	// connection's, and how long between: as with files, which come all at once.
 	rateTries = 60
 	ratePause = 500 * time.Millisecond
+
+	// leavePatience is how long a connection may take to end: more than its closing takes.
+	leavePatience = 3 * time.Second
 )
 
 // pipe is a talk without a terminal of its own: lines in, lines out.
@@ -47,6 +52,7 @@ var errDone = errors.New("done")
 // run is in the room until in ends and all its lines have been answered. Without in it
 // listens until ctx ends.
 func (p *pipe) run(ctx context.Context, in io.Reader) error {
+	asked := ctx
 	ctx, p.done = context.WithCancelCause(ctx)
 	defer p.done(nil)
 	p.ready = make(chan struct{}, 1)
@@ -65,13 +71,26 @@ func (p *pipe) run(ctx context.Context, in io.Reader) error {
 		refused = p.send(ctx, in)
 		p.done(errDone)
 	}
-	if err := <-ended; err != nil {
-		return err
+	select {
+	case err := <-ended:
+		if err != nil {
+			return err
+		}
+	case <-late(asked):
+		return nil
 	}
 	if p.broken != nil {
 		return fmt.Errorf("write to standard output: %w", p.broken)
 	}
 	return refused
+}
+
+// late is told when ctx has been over for a while. Writing to standard output cannot be
+// interrupted when nobody reads it: who asked for the end does not wait for that.
+func late(ctx context.Context) <-chan struct{} {
+	over := make(chan struct{})
+	context.AfterFunc(ctx, func() { time.AfterFunc(leavePatience, func() { close(over) }) })
+	return over
 }
 
 // state tells a person how the connection is.
@@ -208,16 +227,28 @@ func readLines(ctx context.Context, in io.Reader) (<-chan string, <-chan error) 
 	lines, failed := make(chan string), make(chan error, 1)
 	go func() {
 		defer close(lines)
-		s := bufio.NewScanner(in)
-		s.Buffer(nil, maxLineIn)
-		for s.Scan() {
+		r := bufio.NewReaderSize(in, maxLineIn)
+		for {
+			line, cut, err := r.ReadLine()
+			if err == io.EOF {
+				failed <- nil
+				return
+			}
+			if err != nil {
+				failed <- err
+				return
+			}
+			text := string(line)
+			for cut && err == nil { // an error comes again
+				_, cut, err = r.ReadLine()
+			}
 			select {
-			case lines <- s.Text():
+			case lines <- text:
 			case <-ctx.Done():
+				failed <- nil
 				return
 			}
 		}
-		failed <- s.Err()
 	}()
 	return lines, failed
 }

@@ -92,11 +92,21 @@ func (s *seat) token(ctx context.Context) (string, error) {
 	return "", errors.New(clean(plain(err)))
 }
 
+// transport is how the API is reached: by the proxies and certificates that AWS's
+// variables say, AWS_CA_BUNDLE for one.
+func transport(api *ivschat.Client) *http.Transport {
+	if client, ok := api.Options().HTTPClient.(interface{ GetTransport() *http.Transport }); ok {
+		return client.GetTransport()
+	}
+	return nil
+}
+
 // client returns a client for the seat, which tells it what comes.
 func (s *seat) client(frame func(messaging.Frame), state func(messaging.State)) *messaging.Client {
 	return messaging.New(messaging.Config{
-		URL:   s.messaging,
-		Token: s.token,
+		URL:       s.messaging,
+		Transport: transport(s.api),
+		Token:     s.token,
 		Frame: func(f messaging.Frame) {
 			s.kicked = f.EventName == messaging.EventDisconnectUser && f.Attributes["UserId"] == s.user
 			frame(f)
@@ -107,7 +117,7 @@ func (s *seat) client(frame func(messaging.Frame), state func(messaging.State)) 
 			}
 			if now.Retry > 0 && !s.been.Load() {
 				if s.tries++; s.tries >= firstTries {
-					s.fail(&hintedError{now.Err, "--messaging names another address of the messaging API."})
+					s.fail(&hintedError{now.Err, or(certificateHint(now.Err, "--messaging"), "--messaging names another address of the messaging API.")})
 					return
 				}
 			}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"charm.land/bubbles/v2/textinput"
@@ -61,7 +63,7 @@ type (
 // talkOnTerminal talks on standard input and output until the person or the room has had
 // enough.
 func talkOnTerminal(ctx context.Context, s *seat) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGHUP) // the terminal is given back
 	defer cancel()
 	t := &terminal{talk: talk{seat: s}, ctx: ctx, painter: newPainter(true), input: newInput()}
 	program := tea.NewProgram(t, tea.WithoutSignalHandler())
@@ -100,7 +102,7 @@ func (t *terminal) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
 		t.width, t.height = msg.Width, msg.Height
-		t.input.SetWidth(max(1, t.columns()-lipgloss.Width(t.input.Prompt)-1))
+		t.widen(max(1, t.columns()-lipgloss.Width(t.input.Prompt)-1))
 		t.resized++
 		then = tea.Tick(settle, func(time.Time) tea.Msg { return settled{} })
 	case tea.KeyPressMsg:
@@ -130,6 +132,16 @@ func (t *terminal) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 // columns is how wide lines are: the last column stays free, since terminals differ in
 // what they do when it is written to.
 func (t *terminal) columns() int { return max(1, t.width-1) }
+
+// widen gives the line that is written another width. The cursor stays in sight: the
+// input looks for what there is room for when its text changes, not when its width does.
+func (t *terminal) widen(width int) {
+	text, at := t.input.Value(), t.input.Position()
+	t.input.SetWidth(width)
+	t.input.SetValue("")
+	t.input.SetValue(text)
+	t.input.SetCursor(at)
+}
 
 // key is what a key does that is more than writing.
 func (t *terminal) key(k tea.KeyPressMsg) tea.Cmd {

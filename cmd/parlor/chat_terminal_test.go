@@ -252,6 +252,14 @@ func TestChatTerminal(t *testing.T) {
 	ann.sees(`^» \d\d:\d\d #3 ann: after the window became`)
 	ann.sees(`^lobby · ann · connected$`)
 	bob.sees("#3 ann")
+
+	ann.types("what is written stays where the cursor is")
+	ann.resize(24, 24)
+	ann.sees(`^> [a-z ]{1,20}cursor is$`)
+	ann.resize(50, 24)
+	ann.sees(`^> what is written stays where the cursor is`)
+	ann.types("\x15") // Ctrl-U
+	ann.sees(`^>$`)
 	bob.look("bob at 40 columns")
 
 	ann.types("/kick bob enough is enough" + enter)
@@ -347,6 +355,7 @@ func TestChatTerminalLeave(t *testing.T) {
 		{"Ctrl-D", func(s *screen) { s.types("\x04") }},
 		{"quit", func(s *screen) { s.types("/quit" + enter) }},
 		{"SIGTERM", func(s *screen) { s.command.Process.Signal(syscall.SIGTERM) }},
+		{"SIGHUP", func(s *screen) { s.command.Process.Signal(syscall.SIGHUP) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := sit(t, 80, 24, env, "chat", "--user", "ann")

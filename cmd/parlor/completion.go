@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ivschat"
+	"github.com/aws/aws-sdk-go-v2/service/ivschat/types"
 )
 
 type completionCommand struct {
@@ -211,8 +212,12 @@ func (u *unfinished) values(v *kong.Value) (all []candidate) {
 		for _, value := range v.EnumSlice() {
 			all = append(all, candidate{value, ""})
 		}
-	case v.Name == "room" && v.Flag == nil:
+	case v.Name == "room" || placeholder == "ARN|NAME":
 		return u.roomNames()
+	case v.Name == "capabilities":
+		for _, value := range types.ChatTokenCapability("").Values() {
+			all = append(all, candidate{string(value), ""})
+		}
 	case placeholder == "FILE":
 		return []candidate{{":files", ""}}
 	case placeholder == "DIR" || v.Name == "dir":

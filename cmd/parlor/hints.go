@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strings"
 	"syscall"
 
@@ -104,16 +105,12 @@ func wayHint(err error) string {
 	}
 	var late net.Error
 	op, _ := errors.AsType[*net.OpError](err)
-	_, stranger := errors.AsType[x509.UnknownAuthorityError](err)
-	_, misnamed := errors.AsType[x509.HostnameError](err)
 	text := err.Error()
 	switch {
 	case errors.Is(err, context.Canceled):
 		return ""
-	case stranger:
-		return "SSL_CERT_FILE names a file of certificates to trust."
-	case misnamed:
-		return "The certificate is for another name: --endpoint is to have that one."
+	case certificateHint(err, "--endpoint") != "":
+		return certificateHint(err, "--endpoint")
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
 		return "The server speaks plain HTTP: --endpoint http://" + host
 	case strings.HasSuffix(host, ".amazonaws.com"):
@@ -127,6 +124,24 @@ func wayHint(err error) string {
 	}
 	return ""
 }
+
+// certificateHint is about a certificate that is not trusted, "" if it is not that. flag
+// names where the certificate is of.
+func certificateHint(err error, flag string) string {
+	if _, stranger := errors.AsType[x509.UnknownAuthorityError](err); stranger {
+		if os.Getenv(bundleVariable) != "" {
+			return bundleVariable + " names the file of certificates to trust, instead of SSL_CERT_FILE."
+		}
+		return "SSL_CERT_FILE names a file of certificates to trust."
+	}
+	if _, misnamed := errors.AsType[x509.HostnameError](err); misnamed {
+		return "The certificate is for another name: " + flag + " is to have that one."
+	}
+	return ""
+}
+
+// bundleVariable is AWS's own for certificates.
+const bundleVariable = "AWS_CA_BUNDLE"
 
 // answered is the error that the API answered with, or nil.
 func answered(err error) smithy.APIError {

@@ -69,8 +69,11 @@ func run(args []string) int {
 	if err != nil {
 		panic(err) // a tag is wrong: every test finds it
 	}
-	if len(args) > 0 && args[0] == "help" {
+	switch {
+	case len(args) > 0 && args[0] == "help":
 		args = append(args[1:], "--help")
+	case len(args) == 1 && args[0] == "--version":
+		args = []string{"version"}
 	}
 	line, err := parser.Parse(args)
 	if err == nil {

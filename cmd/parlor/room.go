@@ -32,6 +32,7 @@ type roomArg struct {
 // shownRoom is a room as GetRoom answers it.
 type shownRoom struct {
 	ARN                             string            `json:"arn"`
+	ID                              string            `json:"id"`
 	Name                            string            `json:"name"`
 	CreateTime                      *time.Time        `json:"createTime,omitempty"`
 	UpdateTime                      *time.Time        `json:"updateTime,omitempty"`
@@ -56,7 +57,7 @@ func showHandler(h *types.MessageReviewHandler) *shownHandler {
 
 func showRoom(r *ivschat.GetRoomOutput) shownRoom {
 	return shownRoom{
-		ARN: aws.ToString(r.Arn), Name: aws.ToString(r.Name), CreateTime: r.CreateTime, UpdateTime: r.UpdateTime,
+		ARN: aws.ToString(r.Arn), ID: aws.ToString(r.Id), Name: aws.ToString(r.Name), CreateTime: r.CreateTime, UpdateTime: r.UpdateTime,
 		MaximumMessageRatePerSecond: r.MaximumMessageRatePerSecond, MaximumMessageLength: r.MaximumMessageLength,
 		MessageReviewHandler:            showHandler(r.MessageReviewHandler),
 		LoggingConfigurationIdentifiers: append([]string{}, r.LoggingConfigurationIdentifiers...), Tags: notNil(r.Tags),
@@ -168,7 +169,7 @@ func (r *roomCreateCommand) Run(line *kong.Context) error {
 		return err
 	}
 	return showRoom(&ivschat.GetRoomOutput{
-		Arn: out.Arn, Name: out.Name, CreateTime: out.CreateTime, UpdateTime: out.UpdateTime,
+		Arn: out.Arn, Id: out.Id, Name: out.Name, CreateTime: out.CreateTime, UpdateTime: out.UpdateTime,
 		MaximumMessageRatePerSecond: out.MaximumMessageRatePerSecond, MaximumMessageLength: out.MaximumMessageLength,
 		MessageReviewHandler: out.MessageReviewHandler, LoggingConfigurationIdentifiers: out.LoggingConfigurationIdentifiers, Tags: out.Tags,
 	}).print(line, r.Output)
@@ -261,7 +262,7 @@ func (r *roomListCommand) rooms(ctx context.Context, api *ivschat.Client) (rooms
 				return rooms, true, nil
 			}
 			rooms = append(rooms, showRoom(&ivschat.GetRoomOutput{
-				Arn: room.Arn, Name: room.Name, CreateTime: room.CreateTime, UpdateTime: room.UpdateTime,
+				Arn: room.Arn, Id: room.Id, Name: room.Name, CreateTime: room.CreateTime, UpdateTime: room.UpdateTime,
 				MessageReviewHandler: room.MessageReviewHandler, LoggingConfigurationIdentifiers: room.LoggingConfigurationIdentifiers, Tags: room.Tags,
 			}))
 		}
@@ -358,7 +359,8 @@ type roomDeleteCommand struct {
 // Validate is called by kong.
 func (r *roomDeleteCommand) Validate() error { return r.check() }
 
-// Run deletes all of the rooms, or none if one is not found by its name.
+// Run deletes all of the rooms, or none if one is not found by its name. One that cannot
+// be deleted does not keep the others.
 func (r *roomDeleteCommand) Run(line *kong.Context) error {
 	ctx, stop := untilSignal()
 	defer stop()
@@ -376,11 +378,24 @@ func (r *roomDeleteCommand) Run(line *kong.Context) error {
 			arns = append(arns, arn)
 		}
 	}
+	var failed []error
 	for _, arn := range arns {
-		if _, err := inRegionOf(api, arn).DeleteRoom(ctx, &ivschat.DeleteRoomInput{Identifier: &arn}); err != nil {
+		_, err := inRegionOf(api, arn).DeleteRoom(ctx, &ivschat.DeleteRoomInput{Identifier: &arn})
+		switch {
+		case err == nil:
+			fmt.Fprintf(line.Stderr, "Deleted %s.\n", arn)
+		case answered(err) == nil: // nor would the next be answered
 			return err
+		default:
+			failed = append(failed, err)
 		}
-		fmt.Fprintf(line.Stderr, "Deleted %s.\n", arn)
 	}
-	return nil
+	if len(failed) < 2 {
+		return errors.Join(failed...)
+	}
+	text := fmt.Sprintf("%d rooms were not deleted:", len(failed))
+	for _, err := range failed {
+		text += "\n  " + plain(err)
+	}
+	return &hintedError{errors.New(text), hint(failed[0])}
 }

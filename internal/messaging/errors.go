@@ -1,6 +1,7 @@
 package messaging
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -125,6 +126,9 @@ func closed(err error) error {
 // read: without what the library was doing at the time.
 func cause(err error) error {
 	if e, ok := errors.AsType[*net.OpError](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return e
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {

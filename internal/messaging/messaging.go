@@ -58,6 +58,10 @@ const (
 type Config struct {
 	URL string // of the messaging API, ws or wss
 
+	// Transport is what is used to connect, with its proxies and certificates; nil is
+	// that of net/http. A client uses a copy.
+	Transport *http.Transport
+
 	// Token returns a new token; each opens one connection. A [FinalError] ends Run,
 	// another error is tried again.
 	Token func(context.Context) (string, error)
@@ -102,8 +106,11 @@ func New(c Config) *Client {
 	if c.State == nil {
 		c.State = func(State) {}
 	}
+	if c.Transport == nil {
+		c.Transport = http.DefaultTransport.(*http.Transport)
+	}
 	return &Client{
-		config: c, transport: http.DefaultTransport.(*http.Transport).Clone(),
+		config: c, transport: c.Transport.Clone(),
 		pingInterval: pingInterval, pongPatience: pongPatience,
 		waiting: map[string]chan answer{},
 	}

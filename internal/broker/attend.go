@@ -87,7 +87,7 @@ func (as *attendances) attend(room chat.ARN, share chat.Share) chat.Standing {
 	}
 	as.rooms[room] = a
 	a.told = max(a.told, share.Told)
-	s := chat.Standing{Users: len(a.users), Connections: len(a.sessions), Ended: slices.Sorted(maps.Keys(a.ended))}
+	s := chat.Standing{Users: len(a.users), Connections: len(a.sessions), Own: len(a.sessions), Ended: slices.Sorted(maps.Keys(a.ended))}
 	if share.Presence != chat.PresenceNone && !share.Partial && a.version != a.told {
 		a.tell(&s, now)
 	}

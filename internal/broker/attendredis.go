@@ -37,8 +37,8 @@ const attendKeyLife = 60
 // many came, whether more follows, each as session, user, age in microseconds; sessions that went.
 //
 // It answers with the version that the caller is to show (0: none), users, connections,
-// how long to wait, whether other nodes have sessions to end now, how many news are not
-// named; then how many sessions of this node are to end, how many came and how many went,
+// how long to wait (microseconds), whether other nodes have sessions to end now, how many news are not
+// named, connections of this node; then how many sessions of this node are to end, how many came and how many went,
 // and then these. An empty answer says that there is no share of the node.
 var attendScript = rueidis.NewLuaScript(`
 local t = redis.call('TIME')
@@ -150,7 +150,8 @@ for user, l in pairs(lists) do
   if #text > 0 then redis.call('HSET', KEYS[3], user, table.concat(text, ' ')) else redis.call('HDEL', KEYS[3], user) end
 end
 
-if redis.call('EXISTS', KEYS[7]) == 1 then
+local own = redis.call('HLEN', KEYS[7])
+if own > 0 then
   nodes[node] = s
   redis.call('HSET', KEYS[1], '@' .. node, t[1])
 elseif nodes[node] then
@@ -159,7 +160,7 @@ elseif nodes[node] then
 end
 if count <= 0 or not next(nodes) then
   redis.call('DEL', unpack(KEYS))
-  return {'0', '0', '0', '0', '0', '0', '0', '0', '0'}
+  return {'0', '0', '0', '0', '0', '0', '0', '0', '0', '0'}
 end
 local v = tonumber(state.v) or 0
 if changed then v = math.max(v + 1, us) end
@@ -201,7 +202,7 @@ local mine = {}
 for session, n in pairs(ended) do
   if n == node then mine[#mine + 1] = session end
 end
-local a = {version, int(redis.call('HLEN', KEYS[2])), int(count), int(wait), int(elsewhere), int(unnamed), int(#mine), int(#joined), int(#left)}
+local a = {version, int(redis.call('HLEN', KEYS[2])), int(count), int(wait), int(elsewhere), int(unnamed), int(own), int(#mine), int(#joined), int(#left)}
 for _, l in ipairs({mine, joined, left}) do
   for _, x in ipairs(l) do a[#a + 1] = x end
 end
@@ -248,7 +249,7 @@ func (b *Redis) Attend(ctx context.Context, room chat.ARN, share chat.Share) (ch
 
 // parseStanding reads the answer of attendScript.
 func parseStanding(said []string) (s chat.Standing, err error) {
-	const head = 9
+	const head = 10
 	if len(said) == 0 {
 		return chat.Standing{Unknown: true}, nil
 	}
@@ -262,11 +263,11 @@ func parseStanding(said []string) (s chat.Standing, err error) {
 		}
 	}
 	rest := said[head:]
-	if n[6]+n[7]+n[8] != uint64(len(rest)) {
+	if n[7]+n[8]+n[9] != uint64(len(rest)) {
 		return s, fmt.Errorf("who is in a room: %w", errWire)
 	}
-	s = chat.Standing{Version: n[0], Users: int(n[1]), Connections: int(n[2]), Wait: time.Duration(n[3]) * time.Microsecond, Elsewhere: n[4] == 1, More: int(n[5])}
-	s.Ended, rest = rest[:n[6]:n[6]], rest[n[6]:]
-	s.Joined, s.Left = rest[:n[7]:n[7]], rest[n[7]:]
+	s = chat.Standing{Version: n[0], Users: int(n[1]), Connections: int(n[2]), Wait: time.Duration(n[3]) * time.Microsecond, Elsewhere: n[4] == 1, More: int(n[5]), Own: int(n[6])}
+	s.Ended, rest = rest[:n[7]:n[7]], rest[n[7]:]
+	s.Joined, s.Left = rest[:n[8]:n[8]], rest[n[8]:]
 	return s, nil
 }

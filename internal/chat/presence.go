@@ -2,7 +2,6 @@ package chat
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
@@ -69,6 +68,9 @@ type Standing struct {
 	// or until it is Told.
 	Version            uint64
 	Users, Connections int
+	// Own are the connections at this node, as the broker knows them: not those there are, if
+	// it lost what it was told.
+	Own int
 	// With PresenceList: some of who came and went since what was shown before, and how
 	// many did beside these. Who did both is in neither.
 	Joined, Left []string
@@ -135,7 +137,7 @@ func (s *Service) ShowPresence(ctx context.Context, arn ARN, p Presence, now Sta
 func nameSome(users []string) (text string, left int) {
 	b := []byte{'['}
 	for i, user := range users {
-		name, _ := json.Marshal(user) // a string always marshals
+		name := appendString(nil, user)
 		if i == PresenceNames || len(b)+len(name)+2 > presenceBytes {
 			return string(append(b, ']')), len(users) - i
 		}

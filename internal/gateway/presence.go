@@ -157,8 +157,11 @@ func (a *attendance) want(r *room, wanted chat.Attendance) {
 
 // attendAll attends to the rooms where something is to be done.
 func (a *attendance) attendAll(ctx context.Context) {
-	if a.gateway.deaf.Load() {
-		return // the broker is away
+	if a.gateway.deaf.Load() { // the broker is away, and may come back as another
+		for _, f := range a.rooms {
+			f.anew, f.due = true, time.Time{}
+		}
+		return
 	}
 	now := time.Now()
 	var attending sync.WaitGroup
@@ -196,7 +199,7 @@ func (f *attended) over() bool {
 // attend tells the broker who came to a room and went, and does what it answers.
 func (a *attendance) attend(ctx context.Context, f *attended) {
 	s, err := a.tell(ctx, f)
-	if err == nil && s.Unknown {
+	if err == nil && (s.Unknown || s.Own != len(f.known)) {
 		f.anew = true
 		s, err = a.tell(ctx, f)
 	}

@@ -37,9 +37,10 @@ const attendKeyLife = 60
 // many came, whether more follows, each as session, user, age in microseconds; sessions that went.
 //
 // It answers with the version that the caller is to show (0: none), users, connections,
-// how long to wait (microseconds), whether other nodes have sessions to end now, how many news are not
-// named, connections of this node; then how many sessions of this node are to end, how many came and how many went,
-// and then these. An empty answer says that there is no share of the node.
+// how long to wait (microseconds), whether other nodes have sessions to end now, how many
+// news are not named, connections of this node; then how many sessions of this node are to
+// end, how many users came and how many went, and then these. An empty answer says that
+// there is no share of the node.
 var attendScript = rueidis.NewLuaScript(`
 local t = redis.call('TIME')
 local s = tonumber(t[1])

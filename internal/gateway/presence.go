@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -41,7 +42,7 @@ type attendance struct {
 	wake    chan struct{}
 
 	mu      sync.Mutex
-	changed map[*room]bool // whose tags are to be read; true: again, the last time failed
+	changed map[*room]bool // whose tags are to be read
 
 	rooms map[chat.ARN]*attended // owned by run
 }
@@ -68,7 +69,7 @@ func newAttendance(g *Gateway) *attendance {
 // note has the tags of a room read.
 func (a *attendance) note(r *room) {
 	a.mu.Lock()
-	a.changed[r] = false
+	a.changed[r] = true
 	a.mu.Unlock()
 	select {
 	case a.wake <- struct{}{}:
@@ -122,19 +123,20 @@ func (a *attendance) readTags(ctx context.Context) (failed bool) {
 	changed := a.changed
 	a.changed = map[*room]bool{}
 	a.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, attendTime)
+	defer cancel()
 	for r := range changed {
-		ctx, cancel := context.WithTimeout(ctx, attendTime)
 		wanted, err := a.gateway.service.Attendance(ctx, r.arn)
-		cancel()
 		if err != nil && chat.AsError(err).Code != chat.NotFound {
-			a.mu.Lock()
-			a.changed[r], failed = true, true
-			a.mu.Unlock()
-			continue
+			break // the store is away
 		}
 		a.want(r, wanted)
+		delete(changed, r)
 	}
-	return failed
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	maps.Copy(a.changed, changed)
+	return len(changed) > 0
 }
 
 // want attends to a room as its tags want.

@@ -2,9 +2,12 @@ package gateway
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +16,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"parlor/internal/broker"
 	"parlor/internal/chat"
@@ -357,4 +361,45 @@ func splitNames(t *testing.T, text string) (names []string) {
 		t.Errorf("%q: %v", text, err)
 	}
 	return names
+}
+
+// BenchmarkAttend is a pass over a room of 10,000 in which a hundred came since the last.
+func BenchmarkAttend(b *testing.B) {
+	local := broker.NewLocal(func(*chat.Publication) {})
+	g := New(Config{Service: chat.NewService(chat.ServiceConfig{Broker: local}), Broker: local, Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), PingInterval: time.Hour})
+	r := newRoom(g, chat.ARN{})
+	r.goLive(chat.Position{Epoch: 1})
+	r.users = 1
+	at := uint64(0)
+	come := func(n int) (came []*session) {
+		for range n {
+			at++
+			core := &chat.Session{UserID: fmt.Sprint("user-", at), Expires: time.Now().Add(time.Hour).Unix()}
+			binary.BigEndian.PutUint64(core.Token[:], at)
+			end, other := net.Pipe()
+			other.Close()
+			s := newSession(g, r, core, end)
+			r.join(s, false)
+			came = append(came, s)
+		}
+		return came
+	}
+	there := come(10_000)
+	f := &attended{arn: r.arn, wanted: chat.Attendance{Presence: chat.PresenceCount}, places: map[*room]bool{r: true}, anew: true}
+	if _, err := g.attendance.tell(b.Context(), f); err != nil {
+		b.Fatal(err)
+	}
+	f.anew = false
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		for _, s := range there[:100] {
+			r.leave(s)
+		}
+		there = append(there[100:], come(100)...)
+		b.StartTimer()
+		if s, err := g.attendance.tell(b.Context(), f); err != nil || s.Own != 10_000 {
+			b.Fatal(s, err)
+		}
+	}
 }

@@ -276,3 +276,7 @@ func (*recordingBroker) Claim(context.Context, chat.ARN, string, string, time.Du
 }
 
 func (*recordingBroker) Release(context.Context, chat.ARN, string, string) error { return nil }
+
+func (*recordingBroker) Attend(context.Context, chat.ARN, chat.Share) (chat.Standing, error) {
+	return chat.Standing{}, nil
+}

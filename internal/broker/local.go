@@ -32,8 +32,9 @@ type Running interface {
 // Local is the broker of a node that is alone. Its zero value is not usable; see
 // NewLocal.
 type Local struct {
-	deliver func(*chat.Publication)
-	claims  claims
+	deliver     func(*chat.Publication)
+	claims      claims
+	attendances attendances
 
 	mu    sync.Mutex
 	rates chat.Rates[rateKey]

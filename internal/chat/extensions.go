@@ -21,6 +21,7 @@ type Extensions struct {
 	SlowMode        time.Duration // between two messages of a user
 	DuplicateWindow time.Duration // in which a user does not say the same thing again
 	Filter          string        // the name of the rules that messages are judged by
+	Attendance      Attendance    // what is to be known of who is there
 }
 
 // extensions read the value of each tag.
@@ -38,6 +39,14 @@ var extensions = map[string]func(*Extensions, string) error{
 	},
 	"parlor:slow-mode": func(x *Extensions, value string) (err error) {
 		x.SlowMode, err = durationBetween(value, time.Second, 6*time.Hour)
+		return err
+	},
+	"parlor:presence": func(x *Extensions, value string) (err error) {
+		x.Attendance.Presence, err = presenceOf(value)
+		return err
+	},
+	"parlor:max-connections-per-user": func(x *Extensions, value string) (err error) {
+		x.Attendance.Most, err = connectionsPerUser(value)
 		return err
 	},
 	"parlor:duplicate-window": func(x *Extensions, value string) (err error) {

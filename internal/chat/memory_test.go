@@ -518,3 +518,7 @@ func (b *memoryBroker) Release(_ context.Context, room ARN, name, by string) err
 }
 
 func (b *memoryBroker) Ready(context.Context) error { return b.fails }
+
+func (b *memoryBroker) Attend(context.Context, ARN, Share) (Standing, error) {
+	return Standing{}, b.fails
+}

@@ -133,6 +133,12 @@ type Broker interface {
 	Claim(ctx context.Context, room ARN, name, by string, hold time.Duration) (wait time.Duration, err error)
 	// Release gives up what by has claimed, and nothing else.
 	Release(ctx context.Context, room ARN, name, by string) error
+	// Attend tells of a change of this node's share of who is in a room, and returns how
+	// that stands over all nodes. A share lives for [AttendanceLife] after it was last told
+	// of, be it of no change. A call may be repeated without harm, an Anew one too. Which
+	// sessions are one too many goes by when they came, by the broker's clock: never by how
+	// calls happen to follow each other.
+	Attend(ctx context.Context, room ARN, share Share) (Standing, error)
 	// Ready returns nil when the broker can serve.
 	Ready(ctx context.Context) error
 }
@@ -213,6 +219,8 @@ const (
 	// is lost. The log goes on after it. What comes up to After is not lost, though it
 	// may come later. A new epoch begins with a gap, unless none was before.
 	PublishGap
+	// PublishAttendance shows nothing: sessions of some user may be too many.
+	PublishAttendance
 )
 
 // ControlLog is a log that every node subscribes to, as if it were a room: it is about

@@ -22,6 +22,7 @@ type Session struct {
 	Room         *ARN // of the room as it was found; its sessions share it
 	UserID       string
 	Capabilities Capability
+	Counted      bool       // its room wanted to know who is there, as it came
 	Token        TokenID    // names the session: a token opens one
 	Expires      int64      // Unix time, in seconds
 	Address      netip.Addr // the client's, for review handlers
@@ -80,6 +81,7 @@ func (s *Service) Admit(ctx context.Context, claims Claims, by uint64) (*Session
 		Room:         &room.ARN,
 		UserID:       claims.UserID,
 		Capabilities: claims.Capabilities,
+		Counted:      room.attendance().Wanted(),
 		Expires:      claims.SessionExpires.Unix(),
 		Token:        claims.ID,
 		sender:       string(appendSender(sender[:0], claims.UserID, claims.Attributes)),

@@ -74,6 +74,8 @@ type Gateway struct {
 	addresses    *addresses
 	notice       func(chat.Notice)
 
+	attendance *attendance
+
 	wheel   *wheel
 	lot     lot
 	workers []*worker
@@ -116,7 +118,7 @@ func New(c Config) *Gateway {
 		w := newWorker(c.Logger, c.IOUring)
 		workers, tallies = append(workers, w), append(tallies, &w.tally)
 	}
-	return &Gateway{
+	g := &Gateway{
 		service:      c.Service,
 		broker:       c.Broker,
 		logger:       c.Logger,
@@ -139,6 +141,8 @@ func New(c Config) *Gateway {
 		rooms:  map[chat.ARN]*room{},
 		former: map[*room]bool{},
 	}
+	g.attendance = newAttendance(g)
+	return g
 }
 
 // Run does the gateway's work until ctx ends, then drops the sessions that are left
@@ -149,6 +153,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	defer stop()
 	var own sync.WaitGroup
 	own.Go(func() { g.wheel.run(ctx) })
+	own.Go(func() { g.attendance.run(ctx) })
 	own.Go(func() {
 		if err := g.lot.run(ctx); err != nil {
 			g.logger.Warn("idle sessions have a goroutine each", "error", err)
@@ -301,7 +306,13 @@ func (g *Gateway) Deliver(pub *chat.Publication) {
 		return
 	}
 	r.deliver(pub)
-	if pub.Kind == chat.PublishGap {
+	switch pub.Kind {
+	case chat.PublishRoomChanged, chat.PublishRoomDeleted:
+		g.attendance.note(r)
+	case chat.PublishAttendance:
+		r.stir()
+	case chat.PublishGap:
+		g.attendance.note(r)
 		g.recheck(r)
 	}
 }
@@ -413,6 +424,9 @@ func (g *Gateway) leave(r *room) {
 // would.
 func (g *Gateway) seat(s *session, deflate bool) {
 	s.room.join(s, deflate)
+	if s.core.Counted {
+		g.attendance.came(s.room)
+	}
 	g.wheel.schedule(s, time.Unix(0, s.opened).Add(g.pingInterval))
 	g.mu.Lock()
 	stopped := g.stopped

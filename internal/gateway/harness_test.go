@@ -377,6 +377,9 @@ type memoryBroker struct {
 	messages int // were published
 
 	slow time.Duration // what a Publish takes
+
+	attends func(chat.ARN, chat.Share) (chat.Standing, error)
+	calls   int // of Attend
 }
 
 type memoryRoom struct {
@@ -489,3 +492,14 @@ func (*memoryBroker) Claim(context.Context, chat.ARN, string, string, time.Durat
 }
 
 func (*memoryBroker) Release(context.Context, chat.ARN, string, string) error { return nil }
+
+func (b *memoryBroker) Attend(_ context.Context, room chat.ARN, share chat.Share) (chat.Standing, error) {
+	b.mu.Lock()
+	attends := b.attends
+	b.calls++
+	b.mu.Unlock()
+	if attends == nil {
+		return chat.Standing{}, errors.New("nobody attends")
+	}
+	return attends(room, share)
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gobwas/ws"
 
@@ -37,6 +38,8 @@ type room struct {
 	shards []shard // one for each worker
 	place  int     // of the first of its workers
 	pace   pace
+
+	attended atomic.Pointer[attended] // nil: its tags do not want to know who is there
 
 	mu       sync.Mutex
 	live     bool                // at is known
@@ -80,6 +83,7 @@ func (r *room) join(s *session, deflate bool) {
 		}
 	}
 	s.seat = seat{shard: int32(emptiest), index: int32(r.shards[emptiest].add(s))}
+	r.stir()
 	if r.deleted { // since the room was seen to exist
 		r.sendAway(s)
 	}
@@ -91,6 +95,7 @@ func (r *room) leave(s *session) {
 	defer r.mu.Unlock()
 	r.sessions--
 	r.shards[s.seat.shard].remove(int(s.seat.index))
+	r.stir()
 }
 
 // deliver takes a publication from the broker.

@@ -116,6 +116,7 @@ const (
 	causeExpired      cause = "expired"      // the session's time was over
 	causeDisconnected cause = "disconnected" // DisconnectUser
 	causeRoomDeleted  cause = "room_deleted" // DeleteRoom
+	causeTooMany      cause = "too_many"     // its user has newer ones, as many as the room allows
 	causeSlow         cause = "slow"         // the log left it behind
 	causeUnread       cause = "unread"       // its side buffer overflowed
 	causeSilent       cause = "silent"       // two pings without an answer

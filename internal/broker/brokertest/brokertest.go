@@ -426,6 +426,7 @@ func Run(t *testing.T, open func(t *testing.T, deliver func(*chat.Publication)) 
 			}
 		}
 	})
+	runAttend(t, func(t *testing.T) chat.Broker { b, _ := start(t); return b })
 	t.Run("ready", func(t *testing.T) {
 		b, _ := start(t)
 		if err := b.Ready(t.Context()); err != nil {

@@ -7,7 +7,7 @@ export function cliCommand(operation, input, region, endpoint = location.origin)
   if (ours.has(operation)) return '';
   const words = ['aws', 'ivschat', dashed(operation)];
   const members = Object.entries(input).filter(([, value]) => value !== undefined && !Number.isNaN(value));
-  if (members.some(([, value]) => [value].flat().some(mistaken))) words.push('--cli-input-json', quoted(JSON.stringify(input)));
+  if (members.some(([, value]) => [value].flat().some(mistaken))) words.push('--cli-input-json', quoted(JSON.stringify(Object.fromEntries(members))));
   else for (const [name, value] of members) words.push('--' + dashed(name), ...argument(value));
   words.push('--region', quoted(region), '--endpoint-url', quoted(endpoint));
   return words.join(' ');

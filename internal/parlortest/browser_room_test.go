@@ -264,7 +264,7 @@ func TestConsoleRoomActions(t *testing.T) {
 	r.click("dialog a >> Inspect")
 	r.waitText(".inspected", "dora")
 	r.eval(`history.back()`, nil)
-	r.waitText("h1", "lobby")
+	r.waitText("h1", "workshop")
 
 	r.click("button >> Edit")
 	r.fill("dialog input", "studio")

@@ -212,3 +212,28 @@ func TestConsoleTagNames(t *testing.T) {
 		t.Errorf("got %v, %v, want no tags", out.Tags, err)
 	}
 }
+
+// A user's name that closes the isolation that it stands in, or opens one and leaves it
+// open, turns around nothing that follows it.
+func TestConsoleNamesTurnNothing(t *testing.T) {
+	t.Parallel()
+	r := openRoom(t, parlortest.Start(t), view{}, namedRoom("lobby"), "")
+	for _, name := range []string{"open \u202e\u2066", "shut \u2069\u202e"} {
+		_, err := r.client.DisconnectUser(t.Context(), &ivschat.DisconnectUserInput{RoomIdentifier: &r.arn, UserId: &name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.waitText(".row.event", name[:4])
+		var forward bool
+		r.eval(`(() => {
+			const body = [...document.querySelectorAll('.row.event .body')].at(-1);
+			const words = [...body.childNodes].find((node) => node.nodeType === 3 && node.data.includes('disconnected'));
+			const at = (from, to) => { const range = new Range(); range.setStart(words, from); range.setEnd(words, to); return range.getBoundingClientRect().x; };
+			const first = words.data.indexOf('was');
+			return at(first, first + 1) < at(first + 2, first + 3);
+		})()`, &forward)
+		if !forward {
+			t.Errorf("the words after %q run backwards", name)
+		}
+	}
+}

@@ -22,8 +22,23 @@ function size(b) {
   for (; b >= 1000 && unit < units.length - 1; unit++) b /= 1000;
   return `${unit && b < 100 ? b.toFixed(1) : Math.round(b)} ${units[unit]}`;
 }
+/**
+ * contained is a user's own words with each direction that they isolate closed again, and
+ * nothing closed that they did not open: they cannot leave an isolation that they stand in.
+ */
+export function contained(words) {
+  let open = 0;
+  const kept = words.replace(/[\u2066-\u2069]/g, (mark) => {
+    if (mark !== '\u2069') open++;
+    else if (open === 0) return '';
+    else open--;
+    return mark;
+  });
+  return kept + '\u2069'.repeat(open);
+}
+
 // A user's own words inside a plain string, so that they turn nothing else around.
-const isolated = (word) => `\u2068${word}\u2069`;
+const isolated = (word) => `\u2068${contained(word)}\u2069`;
 
 export const text = {
   app: {

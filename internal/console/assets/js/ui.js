@@ -1,7 +1,7 @@
 // The parts that pages are made of. Everything is made by h: no HTML is ever read from
 // a string, so nothing that a user wrote becomes a part of the page.
 
-import { text } from './text.js';
+import { contained, text } from './text.js';
 import { cliCommand } from './cli.js';
 
 /**
@@ -17,7 +17,10 @@ export function h(tag, properties = {}, ...children) {
     else if (name in element && !tag.startsWith('svg:') && !['list', 'form', 'role'].includes(name)) element[name] = value;
     else element.setAttribute(name, value === true ? '' : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  // These isolate what they hold, if it lets them.
+  const isolates = tag === 'bdi' || properties?.dir === 'auto';
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false)
+    .map((child) => (isolates && typeof child === 'string' ? contained(child) : child)));
   return element;
 }
 

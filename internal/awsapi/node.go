@@ -1,6 +1,7 @@
 package awsapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"slices"
@@ -95,6 +96,8 @@ type NodeSample struct {
 	Buckets [][2]float64      `json:"buckets,omitempty"`
 }
 
+// describeNode tells of the rooms that the caller may see: a policy that keeps this
+// operation from one, by its ARN or its tags, is heeded for each.
 func describeNode(ctx context.Context, c *call, in *describeNodeInput) (*Node, error) {
 	var f faults
 	question := NodeQuestion{Rooms: f.rooms("rooms", in.Rooms), Users: in.Users != nil && *in.Users}
@@ -104,9 +107,30 @@ func describeNode(ctx context.Context, c *call, in *describeNodeInput) (*Node, e
 	if err := c.mayAny(chat.KindRoom, tagging{}); err != nil {
 		return nil, err
 	}
-	question.Rooms = slices.DeleteFunc(question.Rooms, func(arn chat.ARN) bool { return arn.Scope != c.caller.Scope })
+	var failed error
+	hidden := func(arn chat.ARN) bool {
+		if arn.Scope != c.caller.Scope || failed != nil {
+			return true
+		}
+		err := c.may(ctx, arn, tagging{})
+		if err != nil && chat.AsError(err).Code != chat.Forbidden {
+			failed = err
+		}
+		return err != nil
+	}
+	picked := question.Rooms == nil
+	question.Rooms = slices.DeleteFunc(question.Rooms, hidden)
+	if failed != nil {
+		return nil, failed
+	}
 	node, err := c.node(ctx, c.caller.Scope, question)
-	if err != nil {
+	if err == nil && picked && c.caller.Policy != nil {
+		node.Rooms = slices.DeleteFunc(node.Rooms, func(room NodeRoom) bool {
+			arn, err := chat.ParseARN(room.ARN)
+			return err != nil || hidden(arn)
+		})
+	}
+	if err := cmp.Or(err, failed); err != nil {
 		return nil, err
 	}
 	return &node, nil

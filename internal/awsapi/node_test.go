@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -222,5 +223,53 @@ func TestDescribeNodeFails(t *testing.T) {
 	w := f.post("parlor/DescribeNode", `{}`)
 	if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "disk") || !strings.Contains(f.logged.String(), "the disk is away") {
 		t.Errorf("got %d %s, logged %s", w.Code, w.Body, f.logged)
+	}
+}
+
+// TestDescribeNodeRooms: of a room that a policy keeps to itself nothing is told, whether
+// it is asked for or not.
+func TestDescribeNodeRooms(t *testing.T) {
+	var open, closed chat.ARN
+	f := newFixture(t, func(c *Config) {
+		c.Node = func(ctx context.Context, scope chat.Scope, question NodeQuestion) (Node, error) {
+			if question.Rooms == nil {
+				question.Rooms = []chat.ARN{open, closed}
+			}
+			return describedNode(ctx, scope, question)
+		}
+	})
+	make := func(body string) chat.ARN {
+		arn, err := chat.ParseARN(f.created(t, "CreateRoom", body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return arn
+	}
+	open, closed = make(`{"tags":{"team":"a"}}`), make(`{"tags":{"team":"b"}}`)
+	const all = `{"Effect":"Allow","Action":"parlor:DescribeNode","Resource":"*"}`
+	for _, test := range []struct {
+		name   string
+		policy *iam.Policy
+		want   []string
+	}{
+		{"all", policy(t, all), []string{open.String(), closed.String()}},
+		{"but one", policy(t, all+`,{"Effect":"Deny","Action":"parlor:*","Resource":"`+closed.String()+`"}`), []string{open.String()}},
+		{"but those with a tag", policy(t, all+`,{"Effect":"Deny","Action":"parlor:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/team":"b"}}}`), []string{open.String()}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, body := range []string{`{}`, `{"users":true,"rooms":["` + open.String() + `","` + closed.String() + `"]}`} {
+				out, err := f.describe(t, caller{Scope: testScope, Name: "ada", Policy: test.policy}, "DescribeNode", body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := []string{}
+				for _, room := range out.(*Node).Rooms {
+					got = append(got, room.ARN)
+				}
+				if !slices.Equal(got, test.want) {
+					t.Errorf("%s: got rooms %q, want %q", body, got, test.want)
+				}
+			}
+		})
 	}
 }

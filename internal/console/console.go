@@ -38,6 +38,7 @@ type Config struct {
 	Region  string   // which a page takes to begin with
 	Account string   // of a key that is no account id, where any key is accepted
 	Regions []string // those that are served; none is any
+	AnyKey  bool     // any access key is accepted: nobody need sign in
 }
 
 // settings is /console/config.json.
@@ -47,6 +48,7 @@ type settings struct {
 	Region  string   `json:"region"`
 	Account string   `json:"account"`
 	Regions []string `json:"regions"`
+	AnyKey  bool     `json:"anyKey"`
 }
 
 // The policy says "only from here" of everything a page may load, send or be within, and

@@ -106,8 +106,8 @@ func TestSettings(t *testing.T) {
 		config Config
 		want   string
 	}{
-		{"all", whole, `{"mode":"dev","version":"v1","region":"us-east-1","account":"000000000000","regions":["us-east-1","eu-west-1"]}`},
-		{"any region", Config{Mode: "serve"}, `{"mode":"serve","version":"","region":"","account":"","regions":[]}`},
+		{"all", whole, `{"mode":"dev","version":"v1","region":"us-east-1","account":"000000000000","regions":["us-east-1","eu-west-1"],"anyKey":false}`},
+		{"any region and key", Config{Mode: "dev", AnyKey: true}, `{"mode":"dev","version":"","region":"","account":"","regions":[],"anyKey":true}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if diff := cmp.Diff(test.want, ask(New(test.config), "GET", "/console/config.json").Body.String()); diff != "" {

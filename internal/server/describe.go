@@ -24,6 +24,7 @@ func newConsole(c config.Config) http.Handler {
 	}
 	return console.New(console.Config{
 		Mode: string(c.Mode), Version: Build().Version, Region: region, Account: c.Account, Regions: c.Regions,
+		AnyKey: c.Credentials == "",
 	})
 }
 

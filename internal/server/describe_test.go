@@ -391,7 +391,7 @@ func TestConsole(t *testing.T) {
 			{"GET", "/console/", "", 200, "<!doctype html>"},
 			{"HEAD", "/console/", "", 200, ""},
 			{"GET", "/console/demo", "", 200, "<!doctype html>"},
-			{"GET", "/console/config.json", "", 200, `"account":"000000000000","regions":["us-west-2","eu-west-1"]}`},
+			{"GET", "/console/config.json", "", 200, `"account":"000000000000","regions":["us-west-2","eu-west-1"],"anyKey":false}`},
 			{"GET", "/console/config.json", "", 200, `{"mode":"dev","version":"`},
 			{"GET", "/console/none", "", 404, "no such page"},
 			{"POST", "/console/", "", 403, "MissingAuthenticationTokenException"},

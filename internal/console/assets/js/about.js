@@ -2,6 +2,7 @@
 
 import { button, copy, copyCommandButton, h } from './ui.js';
 import { cliCommand } from './cli.js';
+import { tagOf } from './rooms.js';
 import { text } from './text.js';
 
 const words = text.room;
@@ -21,7 +22,7 @@ export function about(api, room, configurations) {
         h('a', { href: '#/logging/' + encodeURIComponent(arn) }, configurations.find((c) => c.arn === arn)?.name || arn))))
       : none()],
     [text.rooms.tags, Object.keys(room.tags ?? {}).length
-      ? Object.entries(room.tags).map(([key, value]) => h('span', { class: 'tag' }, h('bdi', {}, key), value && [': ', h('bdi', {}, value)]))
+      ? Object.entries(room.tags).map(([key, value]) => tagOf(key, value))
       : none()],
     [text.rooms.created, exact(room.createTime)],
     [text.rooms.updated, exact(room.updateTime)],

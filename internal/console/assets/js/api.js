@@ -15,7 +15,7 @@ export class ApiError extends Error {
 const keyItem = 'parlor.key'; // of the tab: it is gone with it
 const regionItem = 'parlor.region';
 
-/** settings returns what the server says of itself: mode, version, region, account, regions. */
+/** settings returns what the server says of itself: mode, version, region, account, regions, anyKey. */
 export async function settings() {
   const answer = await fetch(new URL('../config.json', import.meta.url));
   if (!answer.ok) throw new Error(text.api.unreachable);
@@ -37,7 +37,7 @@ export async function connect() {
 export function savedKey(server) {
   const saved = sessionStorage.getItem(keyItem);
   if (saved) return JSON.parse(saved);
-  return server.mode === 'dev' ? { accessKey: server.account, secret: 'parlor' } : undefined;
+  return server.anyKey ? { accessKey: server.account, secret: 'parlor' } : undefined;
 }
 
 /** saveKey signs this tab in, or, without a key, out. */
@@ -68,6 +68,11 @@ const shapes = {
 /** ours are the operations that only Parlor has. */
 export const ours = new Set(['DescribeNode', 'DescribeToken']);
 
+const patience = 30_000; // milliseconds that an answer may take
+const tolerance = 240_000; // milliseconds that a clock may be wrong: the server takes five minutes
+
+let ahead = 0; // milliseconds that the server's clock is before this one's, if it matters
+
 // What is kept of the input of operations that are told a secret.
 const secret = { DescribeToken: { token: '…' } };
 
@@ -84,13 +89,19 @@ export class Api extends EventTarget {
    * by itself, is not kept among the calls.
    */
   async call(operation, input = {}, { quiet = false, signal } = {}) {
+    const limit = AbortSignal.timeout(patience);
+    const within = signal ? AbortSignal.any([signal, limit]) : limit;
     const shape = shapes[operation]?.(input) ?? { method: 'POST', path: (ours.has(operation) ? '/parlor/' : '/') + operation, body: input };
     const body = shape.body && JSON.stringify(shape.body);
     const begun = new Date();
-    const headers = sign({ ...shape, body, host: location.host }, this.key, this.region, begun);
+    const send = () => {
+      const headers = sign({ ...shape, body, host: location.host }, this.key, this.region, new Date(Date.now() + ahead));
+      return fetch(shape.path + (shape.query ? '?' + shape.query : ''), { method: shape.method, headers, body, signal: within, cache: 'no-store' });
+    };
     let outcome = { status: 0 };
     try {
-      const answer = await fetch(shape.path + (shape.query ? '?' + shape.query : ''), { method: shape.method, headers, body, signal, cache: 'no-store' });
+      let answer = await send();
+      if (answer.status === 403 && corrected(answer)) answer = await send();
       outcome = { status: answer.status, requestId: answer.headers.get('x-amzn-requestid') };
       const said = await answer.text();
       if (answer.ok) return said ? JSON.parse(said) : {};
@@ -124,6 +135,15 @@ export class Api extends EventTarget {
   get messagingURL() {
     return location.origin.replace(/^http/, 'ws') + '/';
   }
+}
+
+// A request that is signed by a wrong clock is refused. As the AWS SDKs do, the server's
+// is taken then; it reports whether that makes a difference.
+function corrected(answer) {
+  const difference = Date.parse(answer.headers.get('date')) - Date.now();
+  if (!(Math.abs(difference - ahead) > tolerance)) return false;
+  ahead = difference;
+  return true;
 }
 
 function problem(answer, said) {

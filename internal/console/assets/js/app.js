@@ -19,6 +19,7 @@ const themeItem = 'parlor.theme';
 const main = h('main', { id: 'main', tabIndex: -1 });
 let server;
 let api;
+let regionField;
 let leaving = new AbortController();
 const entry = address(); // before anything is waited for
 
@@ -42,9 +43,17 @@ function enter(key) {
   onhashchange = () => show();
 }
 
-/** address is the part of the address after #. A token does not stay in it, nor in the history. */
+/**
+ * address is the part of the address after #. A token does not stay in it, nor in the
+ * history. A room's ARN may be written with its slash as it is.
+ */
 function address() {
   const { hash } = location;
+  const [, arn, id, rest = ''] = hash.match(/^#\/rooms\/([^/]+(?::|%3A)room)\/([^/]+)(\/.*)?$/i) ?? [];
+  if (id) {
+    history.replaceState(null, '', `#/rooms/${encodeURIComponent(`${decoded(arn)}/${decoded(id)}`)}${rest}`);
+    return location.hash;
+  }
   if (hash.startsWith('#/tokens/')) history.replaceState(null, '', '#/tokens');
   return hash;
 }
@@ -86,10 +95,12 @@ function signIn() {
 async function show(hash = address()) {
   leaving.abort();
   leaving = new AbortController();
+  for (const box of document.querySelectorAll('dialog')) box.close(); // of the page that is left
   const { signal } = leaving;
   const [name = 'rooms', path] = hash.replace(/^#\/?/, '').split('/').map(decoded);
   const page = name === 'rooms' && path ? room : pages[name || 'rooms'];
   if (!main.isConnected) replace(document.body, h('a', { class: 'skip', href: '#main', onClick: (event) => { event.preventDefault(); main.focus(); } }, text.app.skip), header(), main);
+  if (page === room) adopt(path.split(':')[3]);
   for (const link of document.querySelectorAll('nav a')) {
     if (link.hash === `#/${name || 'rooms'}`) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
@@ -101,15 +112,30 @@ async function show(hash = address()) {
   const title = (what) => { document.title = `${what} · ${text.app.name}`; };
   title(text.app.nav[name || 'rooms']);
   const first = main.childElementCount === 0;
+  main.ariaBusy = 'true';
+  const slow = setTimeout(() => replace(main, h('p', { class: 'empty', role: 'status' }, text.ui.loading)), 500);
+  signal.addEventListener('abort', () => clearTimeout(slow));
   try {
     const element = await page({ api, server, path, signal, title });
     if (signal.aborted) return;
+    clearTimeout(slow);
     replace(main, element);
     if (!first) main.focus({ preventScroll: true });
   } catch (error) {
     if (signal.aborted) return;
+    clearTimeout(slow);
     replace(main, h('h1', {}, text.app.failed), h('p', { class: 'problem', role: 'alert' }, explain(error)), button(text.ui.retry, () => show(hash), { kind: 'primary' }));
+  } finally {
+    if (!signal.aborted) main.ariaBusy = 'false';
   }
+}
+
+/** adopt looks at the region that a room is in, which may be another than before. */
+function adopt(region) {
+  if (!region || region === api.region || (server.regions?.length && !server.regions.includes(region))) return;
+  saveRegion(region);
+  api.region = region;
+  regionField.value = region;
 }
 
 // What is no percent-encoding is taken as it stands.
@@ -124,7 +150,8 @@ function decoded(part) {
 function header() {
   const region = server.regions?.length
     ? select(server.regions.map((r) => [r, r]), api.region)
-    : h('input', { value: api.region, size: 12, spellcheck: false, autocomplete: 'off', pattern: '[a-z]{2}(-[a-z]+)+-[0-9]+' });
+    : h('input', { value: api.region, size: 12, required: true, spellcheck: false, autocomplete: 'off', pattern: '[a-z]{2}(-[a-z]+)+-[0-9]+' });
+  regionField = region;
   region.setAttribute('aria-label', text.app.region);
   region.addEventListener('change', () => {
     if (!region.reportValidity() || region.value === api.region) return;
@@ -144,7 +171,7 @@ function header() {
       Object.keys(pages).map((name) => h('a', { href: `#/${name}` }, text.app.nav[name])),
       h('a', { href: 'demo' }, text.app.nav.demo)),
     h('div', { class: 'who' }, region, theme,
-      server.mode === 'serve' && button(text.app.signOut, () => { saveKey(); location.reload(); }, { kind: 'quiet' })));
+      !server.anyKey && button(text.app.signOut, () => { saveKey(); location.reload(); }, { kind: 'quiet' })));
 }
 
 function applyTheme() {

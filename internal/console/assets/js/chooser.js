@@ -3,7 +3,7 @@
 import { field, h, newId, replace } from './ui.js';
 import { text } from './text.js';
 
-const most = 500; // rooms that are looked through
+const most = 2000; // rooms that are looked through
 const shown = 50; // that are listed at a time
 const words = text.tokens;
 

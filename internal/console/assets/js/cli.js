@@ -6,8 +6,8 @@ import { ours } from './api.js';
 export function cliCommand(operation, input, region, endpoint = location.origin) {
   if (ours.has(operation)) return '';
   const words = ['aws', 'ivschat', dashed(operation)];
-  const members = Object.entries(input).filter(([, value]) => value !== undefined);
-  if (members.some(([, value]) => [value].flat().some(mistaken))) words.push('--cli-input-json', quoted(JSON.stringify(input)));
+  const members = Object.entries(input).filter(([, value]) => value !== undefined && !Number.isNaN(value));
+  if (members.some(([, value]) => [value].flat().some(mistaken))) words.push('--cli-input-json', quoted(JSON.stringify(Object.fromEntries(members))));
   else for (const [name, value] of members) words.push('--' + dashed(name), ...argument(value));
   words.push('--region', quoted(region), '--endpoint-url', quoted(endpoint));
   return words.join(' ');
@@ -15,8 +15,8 @@ export function cliCommand(operation, input, region, endpoint = location.origin)
 
 const dashed = (name) => name.replace(/(?<=[a-z0-9])[A-Z]/g, (c) => '-' + c).toLowerCase();
 
-// The AWS CLI takes what begins so for an option, for a file to read, or for JSON.
-const mistaken = (value) => typeof value === 'string' && /^(-|fileb?:\/\/|\[|\{)/.test(value);
+// The AWS CLI takes what begins so for an option, for what it is to read, or for JSON.
+const mistaken = (value) => typeof value === 'string' && /^(-|(fileb?|https?):\/\/|\s*[[{])/.test(value);
 
 function argument(value) {
   if (Array.isArray(value) && value.every((v) => typeof v === 'string')) {

@@ -1,7 +1,7 @@
 // Logging configurations: where chat logs go, and what still waits on this node.
 
 import { ask, button, copy, every, failed, field, h, nothing, pairs, replace, select, toast } from './ui.js';
-import { loggingConfigurations, roomAddress, tagResource } from './rooms.js';
+import { loggingConfigurations, roomAddress, tagOf, tagResource } from './rooms.js';
 import { Failures, lateness } from './backlog.js';
 import { text } from './text.js';
 
@@ -56,7 +56,7 @@ class View {
     return h('section', { class: 'card configuration', 'data-arn': arn, 'aria-label': label },
       h('div', { class: 'head' },
         h('div', {}, h('h2', {}, h('bdi', {}, name || text.rooms.unnamed), ' ', h('code', { class: 'faint' }, id)),
-          Object.keys(tags).length > 0 && h('p', {}, Object.entries(tags).map(([key, value]) => h('span', { class: 'tag' }, value ? `${key}: ${value}` : key)))),
+          Object.keys(tags).length > 0 && h('p', {}, Object.entries(tags).map(([key, value]) => tagOf(key, value)))),
         h('div', { class: 'actions' },
           act(text.rooms.edit, () => this.edit(configuration)), act(text.rooms.tags, () => this.tag(configuration)),
           act(words.copyARN, () => copy(arn)), act(text.rooms.delete, () => this.remove(configuration)))),

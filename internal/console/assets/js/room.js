@@ -1,6 +1,6 @@
 // One room: its head, with what can be done to it, and its tabs.
 
-import { ask, button, copy, dialog, every, field, h, nothing, pairs, replace, toast } from './ui.js';
+import { ask, button, copy, dialog, every, failed, field, h, nothing, pairs, replace, toast } from './ui.js';
 import { deleteRoom, editRoom, loggingConfigurations, messageRate, roomAddress, tagResource } from './rooms.js';
 import { about } from './about.js';
 import { Cast } from './cast.js';
@@ -9,6 +9,7 @@ import { kick, live } from './live.js';
 import { People } from './people.js';
 import { tabs } from './tabs.js';
 import { text } from './text.js';
+import { handToken } from './tokens.js';
 import { Wire } from './wire.js';
 
 const words = text.room;
@@ -36,8 +37,12 @@ export async function room({ api, path: arn, signal, title }) {
 
   const name = h('h1');
   const reload = async () => {
-    facts = await api.call('GetRoom', { identifier: arn }, { quiet: true, signal });
-    draw();
+    try {
+      facts = await api.call('GetRoom', { identifier: arn }, { quiet: true, signal });
+      draw();
+    } catch (error) {
+      if (!signal.aborted) failed(error);
+    }
   };
   const draw = () => {
     title(facts.name || facts.id);
@@ -60,7 +65,7 @@ export async function room({ api, path: arn, signal, title }) {
 
   const edit = async () => { if (await editRoom(api, configurations, facts)) { toast(text.rooms.saved); await reload(); } };
   const tag = async () => { if (await tagResource(api, arn, facts.tags ?? {})) { toast(text.rooms.saved); await reload(); } };
-  const remove = async () => { if (await deleteRoom(api, facts)) location.hash = '#/rooms'; };
+  const remove = async () => { if (await deleteRoom(api, facts) && !signal.aborted) location.hash = '#/rooms'; };
   return h('div', { class: 'room' },
     h('div', { class: 'head' },
       h('div', {}, name,
@@ -126,7 +131,7 @@ async function mint(api, arn) {
     }),
   });
   if (!answer) return;
-  const inspect = h('a', { class: 'button', href: '#/tokens/' + encodeURIComponent(answer.token), onClick: () => box.close() }, words.inspect);
+  const inspect = h('a', { class: 'button', href: '#/tokens', onClick: () => { handToken(answer.token); box.close(); } }, words.inspect);
   const box = dialog(words.minted,
     h('p', {}, words.mintedLead),
     h('textarea', { class: 'mono', rows: 5, readOnly: true, value: answer.token, 'aria-label': words.token }),

@@ -1,6 +1,6 @@
 // The list of rooms: search, filters, pages, live counts; making, changing, deleting.
 
-import { ask, button, every, failed, field, h, nothing, pairs, replace, select, toast, when } from './ui.js';
+import { ask, button, every, explain, failed, field, h, nothing, pairs, replace, select, toast, when } from './ui.js';
 import { text } from './text.js';
 
 const pageSize = 50; // the most that ListRooms gives
@@ -25,10 +25,10 @@ export async function rooms({ api, signal }) {
     const made = await editRoom(api, configurations);
     if (!made) return;
     toast(words.made);
-    location.hash = roomAddress(made.arn);
+    if (!signal.aborted) location.hash = roomAddress(made.arn);
   };
   await view.look({ wanted: '' });
-  every(2000, signal, () => view.refreshLive());
+  every(2000, signal, () => view.refreshLive(), () => view.unknown());
   return h('div', {},
     h('div', { class: 'head' }, h('h1', {}, words.title), button(words.create, make, { kind: 'primary' })),
     h('div', { class: 'bar' }, search, configurations.length > 0 && logging, h('details', {}, h('summary', {}, words.moreFilters), handler)),
@@ -68,12 +68,13 @@ class List {
     await this.fill(++this.turn, scanLimit);
   }
 
-  /** fill reads on until a page can be shown, at most so many rooms. */
+  /** fill reads on until a page can be shown, at most so many rooms; it reports whether it could. */
   async fill(turn, limit) {
+    this.filling = turn;
     try {
       while (this.more && this.found.length <= this.first + pageSize && limit > 0) {
         const page = await this.api.call('ListRooms', { maxResults: pageSize, nextToken: this.nextToken, ...this.filter }, { quiet: true, signal: this.signal });
-        if (turn !== this.turn) return;
+        if (turn !== this.turn) return false;
         this.looked += page.rooms.length;
         limit -= pageSize;
         this.found.push(...page.rooms.filter((room) => matches(room, this.wanted)));
@@ -81,10 +82,33 @@ class List {
         this.more = Boolean(page.nextToken);
       }
       this.draw();
-      await this.refreshLive().catch(() => {}); // it is asked again in a moment
+      this.filling = 0;
+      await this.refreshLive().catch(() => { if (!this.signal.aborted) this.unknown(); }); // it is asked again in a moment
+      return true;
     } catch (error) {
-      if (!this.signal.aborted) failed(error);
+      if (this.signal.aborted || turn !== this.turn) return false;
+      if (this.found.length > 0) failed(error);
+      else this.refused(error);
+      return false;
+    } finally {
+      if (this.filling === turn) this.filling = 0;
     }
+  }
+
+  /** go turns the page; while one is on its way, no further. */
+  async go(by) {
+    if (this.filling) return;
+    this.first += by;
+    const { turn } = this;
+    if (!await this.fill(turn, scanLimit) && turn === this.turn) this.first -= by;
+  }
+
+  /** refused says in the list's place why there is none. */
+  refused(error) {
+    this.rows = new Map();
+    this.status.textContent = '';
+    const again = () => this.look({ wanted: this.wanted, ...this.filter });
+    replace(this.list, h('p', { class: 'problem', role: 'alert' }, explain(error)), button(text.ui.retry, again));
   }
 
   get page() {
@@ -102,10 +126,8 @@ class List {
       return;
     }
     const last = this.first + this.page.length;
-    const turn = (by) => () => {
-      this.first += by;
-      this.fill(this.turn, scanLimit);
-    };
+    const turn = (by) => () => this.go(by);
+    const focused = this.list.contains(document.activeElement) && document.activeElement.textContent;
     replace(this.list,
       h('div', { class: 'scroll' }, h('table', { class: 'stack' },
         h('caption', { class: 'offscreen' }, words.list),
@@ -116,6 +138,11 @@ class List {
         h('span', { class: 'faint' }, text.rooms.page(this.first + 1, last)), h('span', { class: 'gap' }),
         button(words.previous, turn(-pageSize), { disabled: this.first === 0 }),
         button(words.next, turn(pageSize), { disabled: !this.more && last >= this.found.length })));
+    // Who turned the page by the keyboard goes on from there.
+    if (focused) {
+      const buttons = [...this.list.querySelectorAll('button:enabled')];
+      (buttons.find((one) => one.textContent === focused) ?? buttons[0])?.focus({ preventScroll: true });
+    }
   }
 
   row(room) {
@@ -124,8 +151,13 @@ class List {
     this.rows.set(room.arn, { connections, rate });
     return h('tr', {},
       h('td', {}, h('a', { href: roomAddress(room.arn) }, room.name || h('span', { class: 'faint' }, words.unnamed)), ' ', h('code', { class: 'faint' }, room.id)),
-      h('td', {}, Object.entries(room.tags ?? {}).map(([key, value]) => h('span', { class: 'tag' }, value ? `${key}: ${value}` : key))),
+      h('td', {}, Object.entries(room.tags ?? {}).map(([key, value]) => tagOf(key, value))),
       connections, rate, h('td', { class: 'faint' }, when(room.updateTime)));
+  }
+
+  /** unknown says that it is not known what goes on. */
+  unknown() {
+    for (const { connections, rate } of this.rows?.values() ?? []) connections.textContent = rate.textContent = words.unknown;
   }
 
   /** refreshLive asks what goes on in the rooms that are shown. */
@@ -141,6 +173,9 @@ class List {
     }
   }
 }
+
+/** tagOf shows a tag; what is in it turns nothing else around. */
+export const tagOf = (key, value) => h('span', { class: 'tag' }, h('bdi', {}, key), value && [': ', h('bdi', {}, value)]);
 
 /** messageRate is a room's messages a second since it was last seen, kept in a map by ARN. */
 export function messageRate(seen, room, time) {
@@ -196,15 +231,17 @@ export function editRoom(api, configurations, room) {
   });
 }
 
-/** tagRoom changes a room's tags by two calls at most; it reports whether anything changed. */
+/** tagResource changes tags by two calls at most; it reports whether it did. */
 export async function tagResource(api, arn, before) {
   const tags = pairs(before);
-  const changed = () => Object.fromEntries(Object.entries(tags.value).filter(([key, value]) => before[key] !== value));
-  const gone = () => Object.keys(before).filter((key) => !(key in tags.value));
+  const changed = () => Object.fromEntries(Object.entries(tags.value).filter(([key, value]) => !Object.hasOwn(before, key) || before[key] !== value));
+  const gone = () => Object.keys(before).filter((key) => !Object.hasOwn(tags.value, key));
   const answer = await ask(api, {
-    title: words.tagTitle, submit: words.save, operation: 'TagResource',
-    before: async () => { if (gone().length) await api.call('UntagResource', { resourceArn: arn, tagKeys: gone() }); },
-    input: () => ({ resourceArn: arn, tags: changed() }),
+    title: words.tagTitle, submit: words.save,
+    calls: () => [
+      gone().length > 0 && ['UntagResource', { resourceArn: arn, tagKeys: gone() }],
+      (gone().length === 0 || Object.keys(changed()).length > 0) && ['TagResource', { resourceArn: arn, tags: changed() }],
+    ].filter(Boolean),
     fields: [h('fieldset', {}, h('legend', { class: 'offscreen' }, words.tags), tags)],
   });
   return answer !== undefined;

@@ -22,8 +22,23 @@ function size(b) {
   for (; b >= 1000 && unit < units.length - 1; unit++) b /= 1000;
   return `${unit && b < 100 ? b.toFixed(1) : Math.round(b)} ${units[unit]}`;
 }
+/**
+ * contained is a user's own words with each direction that they isolate closed again, and
+ * nothing closed that they did not open: they cannot leave an isolation that they stand in.
+ */
+export function contained(words) {
+  let open = 0;
+  const kept = words.replace(/[\u2066-\u2069]/g, (mark) => {
+    if (mark !== '\u2069') open++;
+    else if (open === 0) return '';
+    else open--;
+    return mark;
+  });
+  return kept + '\u2069'.repeat(open);
+}
+
 // A user's own words inside a plain string, so that they turn nothing else around.
-const isolated = (word) => `\u2068${word}\u2069`;
+const isolated = (word) => `\u2068${contained(word)}\u2069`;
 
 export const text = {
   app: {
@@ -93,6 +108,7 @@ export const text = {
     unnamed: '(no name)',
     connections: 'Connections',
     rate: 'Messages',
+    unknown: '–',
     created: 'Created',
     updated: 'Changed',
     tags: 'Tags',
@@ -245,7 +261,7 @@ export const text = {
     id: 'ID',
     version: 'Version',
     mode: 'Mode',
-    modes: { dev: 'development (any key is accepted)', serve: 'production' },
+    modes: { dev: 'development', serve: 'production' },
     uptime: 'Running for',
     others: 'Other nodes',
     alone: 'none: this node is alone',
@@ -324,7 +340,7 @@ export const text = {
     notSeen: 'Viewers no longer see it.',
     reason: 'Reason:',
     backAgain: 'Connected again. What was sent in between is not shown.',
-    gone: (code, reason) => `The console’s connection closed (${code}${reason ? `: ${reason}` : ''}).`,
+    gone: (code, reason) => `The console’s connection closed (${code}${reason ? `: ${isolated(reason)}` : ''}).`,
     attributes: 'Attributes',
     senderAttributes: 'Attributes of the sender',
     attributeCount: (count) => plural(count, 'attribute'),

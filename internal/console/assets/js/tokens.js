@@ -10,8 +10,14 @@ import { text } from './text.js';
 const words = text.tokens;
 const capabilities = ['SEND_MESSAGE', 'DELETE_MESSAGE', 'DISCONNECT_USER'];
 
+let handed; // a token that another page hands over: no address has it
+
+/** handToken has the page inspect a token when it is opened next. */
+export const handToken = (token) => { handed = token; };
+
 /** tokens makes and inspects tokens; path is one to be inspected at once. */
-export function tokens({ api, path, signal }) {
+export function tokens({ api, path = handed, signal }) {
+  handed = undefined;
   const inspector = new Inspector(api, signal);
   if (path) inspector.inspect(path);
   return h('div', {},

@@ -1,7 +1,7 @@
 // The parts that pages are made of. Everything is made by h: no HTML is ever read from
 // a string, so nothing that a user wrote becomes a part of the page.
 
-import { text } from './text.js';
+import { contained, text } from './text.js';
 import { cliCommand } from './cli.js';
 
 /**
@@ -17,7 +17,10 @@ export function h(tag, properties = {}, ...children) {
     else if (name in element && !tag.startsWith('svg:') && !['list', 'form', 'role'].includes(name)) element[name] = value;
     else element.setAttribute(name, value === true ? '' : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  // These isolate what they hold, if it lets them.
+  const isolates = tag === 'bdi' || properties?.dir === 'auto';
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false)
+    .map((child) => (isolates && typeof child === 'string' ? contained(child) : child)));
   return element;
 }
 
@@ -75,48 +78,67 @@ export function pairs(map = {}, { keyLabel = text.ui.key, valueLabel = text.ui.v
 export function dialog(title, ...children) {
   const heading = h('h2', { id: newId('title') }, title);
   const element = h('dialog', { 'aria-labelledby': heading.id }, heading, children);
-  element.addEventListener('close', () => element.remove());
-  element.addEventListener('pointerdown', (event) => { if (event.target === element) element.close(); });
+  element.addEventListener('close', () => {
+    const said = element.contains(toasts);
+    element.remove();
+    if (said) raise(); // what was said stays
+  });
+  element.addEventListener('pointerdown', (event) => {
+    const box = element.getBoundingClientRect(); // a press between the fields is none beside the dialog
+    const beside = event.clientX < box.left || event.clientX > box.right || event.clientY < box.top || event.clientY > box.bottom;
+    if (event.target === element && beside) element.close();
+  });
   document.body.append(element);
   element.showModal();
   return element;
 }
 
 /**
- * ask shows a form in a dialog whose answer is one call of an operation. fields are
- * elements; input() makes the operation's input of them. It returns what the operation
- * answered, or undefined if the person thought better of it. A refusal is said in the
- * dialog, which stays.
+ * ask shows a form in a dialog whose answer is one call of an operation, or a few:
+ * calls() are [operation, input] each. fields are elements; input() makes the operation's
+ * input of them. It returns what the last operation answered, or undefined if the person
+ * thought better of it. A refusal is said in the dialog, which stays. What is on its way
+ * when the dialog is closed is waited for all the same.
  */
-export function ask(api, { title, lead, fields = [], operation, input, submit, danger = false, before }) {
+export function ask(api, { title, lead, fields = [], operation, input, calls = () => [[operation, input()]], submit, danger = false }) {
   return new Promise((resolve) => {
     let answer;
+    let sending = false;
     const problem = h('p', { class: 'problem', role: 'alert', hidden: true });
     const go = h('button', { type: 'submit', class: `button ${danger ? 'danger' : 'primary'}` }, submit);
     const form = h('form', {
       method: 'dialog',
       onSubmit: async (event) => {
         event.preventDefault();
+        if (sending) return;
+        sending = true;
         go.disabled = true;
         try {
-          await before?.();
-          answer = await api.call(operation, input());
-          box.close();
+          for (const [name, members] of calls()) answer = await api.call(name, members);
+          sending = false;
+          if (box.isConnected) box.close();
+          else resolve(answer);
         } catch (error) {
+          answer = undefined;
           problem.hidden = false;
           replace(problem, explain(error));
+          if (!box.isConnected) {
+            failed(error);
+            resolve();
+          }
         } finally {
+          sending = false;
           go.disabled = false;
         }
       },
     },
     lead && h('p', {}, lead), fields, problem,
     h('footer', { class: 'actions' },
-      copyCommandButton(() => cliCommand(operation, input(), api.region)),
+      copyCommandButton(() => calls().map(([name, members]) => cliCommand(name, members, api.region)).join('\n')),
       h('span', { class: 'gap' }),
       button(text.ui.cancel, () => box.close()), go));
     const box = dialog(title, form);
-    box.addEventListener('close', () => resolve(answer));
+    box.addEventListener('close', () => { if (!sending) resolve(answer); });
     (form.querySelector('input, textarea, select') ?? go).focus();
   });
 }
@@ -157,10 +179,7 @@ let toasts;
 /** toast says something for a few seconds; action is a button in it: [label, function]. */
 export function toast(message, { detail, problem = false, action } = {}) {
   toasts ??= h('div', { class: 'toasts', role: 'status', 'aria-live': 'polite', popover: 'manual' });
-  if (!toasts.isConnected) document.body.append(toasts);
-  // In the top layer, over what dialog is open.
-  if (toasts.matches(':popover-open')) toasts.hidePopover();
-  toasts.showPopover();
+  raise();
   const element = h('div', { class: `toast ${problem ? 'bad' : ''}`.trim() },
     h('div', {}, message, detail && h('code', {}, detail.length > 160 ? detail.slice(0, 160) + '…' : detail)),
     action && button(action[0], action[1], { kind: 'quiet' }),
@@ -168,6 +187,14 @@ export function toast(message, { detail, problem = false, action } = {}) {
   toasts.append(element);
   while (toasts.children.length > 4) toasts.firstChild.remove();
   setTimeout(() => element.remove(), problem ? 12_000 : 5_000);
+}
+
+// In the top layer, over what dialog is open, and in it: what is outside is out of reach.
+function raise() {
+  const at = document.querySelector('dialog[open]') ?? document.body;
+  if (toasts.isConnected && toasts.matches(':popover-open')) toasts.hidePopover();
+  if (toasts.parentNode !== at) at.append(toasts);
+  toasts.showPopover();
 }
 
 /** failed says that something did not work. */

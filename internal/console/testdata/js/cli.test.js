@@ -45,3 +45,11 @@ test('what the AWS CLI would take for something else is given as JSON', () => {
 test('there is no command for what only Parlor has', () => {
   assert.equal(cliCommand('DescribeNode', {}, 'us-west-2', 'http://127.0.0.1'), '');
 });
+
+test('what the AWS CLI would fetch is said as JSON, and no number is none', () => {
+  for (const reason of ['https://example.com/x', 'http://127.0.0.1/x', ' {a}']) {
+    assert.deepEqual(words('DeleteMessage', { id: 'x', reason }), ['ivschat', 'delete-message', '--cli-input-json', JSON.stringify({ id: 'x', reason }), ...end]);
+  }
+  assert.deepEqual(words('CreateRoom', { name: 'a', maximumMessageLength: NaN }), ['ivschat', 'create-room', '--name', 'a', ...end]);
+  assert.deepEqual(words('CreateRoom', { name: '-a', maximumMessageLength: NaN }), ['ivschat', 'create-room', '--cli-input-json', '{"name":"-a"}', ...end]);
+});

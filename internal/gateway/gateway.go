@@ -87,6 +87,8 @@ type Gateway struct {
 	// deaf says that publications may not reach this node just now.
 	deaf atomic.Bool
 
+	bans bans
+
 	// held are handshakes that wait, for the end of a drain or something that is away;
 	// ended is closed when a drain is over.
 	held  chan struct{}
@@ -128,6 +130,7 @@ func New(c Config) *Gateway {
 		},
 		wheel: &wheel{base: time.Now()},
 		lot:   newLot(),
+		bans:  bans{doubt: make(chan struct{}, 1)},
 		held:  make(chan struct{}, maxHeldHandshakes),
 		ended: make(chan struct{}),
 		rooms: map[chat.ARN]*room{},
@@ -142,6 +145,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	defer stop()
 	var own sync.WaitGroup
 	own.Go(func() { g.wheel.run(ctx) })
+	own.Go(func() { g.recheckBans(ctx) })
 	own.Go(func() {
 		if err := g.lot.run(ctx); err != nil {
 			g.logger.Warn("idle sessions have a goroutine each", "error", err)
@@ -280,6 +284,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func (g *Gateway) Deliver(pub *chat.Publication) {
 	if pub.Room == chat.ControlLog {
 		g.service.Heard(pub)
+		g.heardOfBans(pub)
 		return
 	}
 	switch pub.Kind {

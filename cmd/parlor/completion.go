@@ -211,7 +211,7 @@ func (u *unfinished) values(v *kong.Value) (all []candidate) {
 		for _, value := range v.EnumSlice() {
 			all = append(all, candidate{value, ""})
 		}
-	case v.Name == "room" && v.Flag == nil:
+	case v.Name == "room":
 		return u.roomNames()
 	case placeholder == "FILE":
 		return []candidate{{":files", ""}}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ type memoryBans struct {
 	mu      sync.Mutex
 	bans    []chat.Ban
 	history map[string][]string // Ids by user
+	fails   int                 // how many more calls of Bans do
 }
 
 func (m *memoryBans) PutBan(_ context.Context, ban chat.Ban, quota int) error {
@@ -44,7 +46,21 @@ func (m *memoryBans) BansOf(_ context.Context, place chat.ARN, now time.Time) ([
 	return m.those(func(b chat.Ban) bool { return b.Place == place }, now), nil
 }
 
+// away has the next calls of Bans fail.
+func (m *memoryBans) away(calls int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fails = calls
+}
+
 func (m *memoryBans) Bans(_ context.Context, scope chat.Scope, filter chat.BanFilter, after chat.Cursor, limit int, now time.Time) ([]chat.Ban, error) {
+	m.mu.Lock()
+	m.fails--
+	failed := m.fails >= 0
+	m.mu.Unlock()
+	if failed {
+		return nil, errors.New("the store is away")
+	}
 	list := m.those(func(b chat.Ban) bool {
 		at := cmp.Or(b.CreateTime.Compare(after.UpdateTime), cmp.Compare(b.ID, after.ID))
 		return b.Place.Scope == scope && (filter.Room == chat.ARN{} || filter.Room == b.Place) && (filter.UserID == "" || filter.UserID == b.UserID) &&

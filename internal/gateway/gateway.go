@@ -220,8 +220,11 @@ func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
 // Hears takes note of whether publications reach this node. While they do not, nobody is
 // let in, and nothing is believed that was remembered.
 func (g *Gateway) Hears(does bool) {
-	g.deaf.Store(!does)
+	was := g.deaf.Swap(!does)
 	g.service.Trust(does)
+	if was && does {
+		g.DoubtBans() // those made meanwhile may not have been told
+	}
 }
 
 // Evict ends all sessions, spread over the window, as if their time were over: clients

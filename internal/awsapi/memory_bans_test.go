@@ -75,3 +75,13 @@ func (m *memoryBans) PurgeHistory(_ context.Context, _ chat.ARN, userID string) 
 	delete(m.history, userID)
 	return ids, nil
 }
+
+// PutBan is that of memoryBans, in rooms that exist.
+func (m *memoryStore) PutBan(ctx context.Context, ban chat.Ban, quota int) error {
+	if ban.Place.Kind == chat.KindRoom {
+		if _, err := m.Room(ctx, ban.Place); err != nil {
+			return err
+		}
+	}
+	return m.memoryBans.PutBan(ctx, ban, quota)
+}

@@ -45,3 +45,11 @@ test('what the AWS CLI would take for something else is given as JSON', () => {
 test('there is no command for what only Parlor has', () => {
   assert.equal(cliCommand('DescribeNode', {}, 'us-west-2', 'http://127.0.0.1'), '');
 });
+
+test('what only Parlor has is a command of parlor', () => {
+  const command = (operation, input) => cliCommand(operation, input, 'us-west-2', 'http://127.0.0.1:4870');
+  assert.equal(command('BanUser', { userId: "-o'neill", roomIdentifier: 'arn:aws:ivschat:us-west-2:1:room/a', durationInSeconds: 600, reason: 'too loud' }),
+    `AWS_REGION=us-west-2 parlor ban --room=arn:aws:ivschat:us-west-2:1:room/a --for=600s --reason='too loud' --endpoint=http://127.0.0.1:4870 -- '-o'\\''neill'`);
+  assert.equal(command('UnmuteUser', { userId: 'u', roomIdentifier: undefined }), 'AWS_REGION=us-west-2 parlor unmute --endpoint=http://127.0.0.1:4870 -- u');
+  assert.equal(command('ListBans', { kind: 'BAN', userId: 'u' }), 'AWS_REGION=us-west-2 parlor bans --kind=BAN --user=u --endpoint=http://127.0.0.1:4870');
+});

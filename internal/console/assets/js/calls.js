@@ -2,6 +2,7 @@
 
 import { button, copy, copyCommandButton, h, nothing, replace } from './ui.js';
 import { cliCommand } from './cli.js';
+import { ours } from './api.js';
 import { text } from './text.js';
 
 export function calls({ api, signal }) {
@@ -22,5 +23,5 @@ function table(api) {
       h('td', { class: 'number' }, text.calls.ms(call.took)),
       h('td', { class: 'actions' },
         button(text.ui.copy, () => copy(JSON.stringify(call.input, null, 2)), { kind: 'quiet', 'aria-label': `${text.ui.copy}: ${call.operation}` }),
-        cliCommand(call.operation, call.input, api.region) && copyCommandButton(() => cliCommand(call.operation, call.input, api.region))))))));
+        cliCommand(call.operation, call.input, api.region) && copyCommandButton(() => cliCommand(call.operation, call.input, api.region), { own: ours.has(call.operation) })))))));
 }

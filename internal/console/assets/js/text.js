@@ -45,6 +45,7 @@ export const text = {
     copied: 'Copied',
     copyFailed: 'The browser did not let it be copied.',
     copyCommand: 'Copy as AWS CLI',
+    copyOwnCommand: 'Copy as parlor',
     noCommand: 'The AWS CLI has no command for this.',
     cancel: 'Cancel',
     close: 'Close',
@@ -133,7 +134,7 @@ export const text = {
   calls: {
     title: 'Calls',
     lead: 'What this tab asked of the API, newest first. What repeats by itself is left out.',
-    none: 'Nothing yet. Whatever you do here appears in this list, as an AWS CLI command too.',
+    none: 'Nothing yet. Whatever you do here appears in this list, as a command too.',
     time: 'Time',
     operation: 'Operation',
     outcome: 'Outcome',

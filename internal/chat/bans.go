@@ -46,9 +46,6 @@ type Ban struct {
 // write all rooms.
 func AnyRoom(scope Scope) ARN { return ARN{Scope: scope, Kind: KindRoom, ID: "*"} }
 
-// holds reports whether the ban is not over.
-func (b *Ban) holds(now time.Time) bool { return b.ExpireTime.IsZero() || now.Before(b.ExpireTime) }
-
 // BanFilter narrows a list of bans; zero members do not filter.
 type BanFilter struct {
 	Room   ARN // those of this room; those of the account are not

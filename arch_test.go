@@ -114,7 +114,7 @@ var borrowed = []struct {
 		why: "parses the extension header as the WebSocket library does"},
 	{module: "github.com/gobwas/ws", code: []string{"internal/gateway", "internal/load"}, tests: true,
 		why: "WebSocket frames without buffers of its own: kilobytes per connection"},
-	{module: "github.com/goccy/go-yaml", code: []string{"internal/config", "internal/seed"},
+	{module: "github.com/goccy/go-yaml", code: []string{"internal/config", "internal/seed"}, tests: true,
 		why: "YAML with the line of every key; the other library is frozen"},
 	{module: "github.com/google/go-cmp", tests: true,
 		why: "differences a person can read"},

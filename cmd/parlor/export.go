@@ -82,8 +82,8 @@ func (e *exportCommand) Run(line *kong.Context) error {
 	if err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
-	fmt.Fprintf(line.Stderr, "Exported %d logging configurations, %d rooms, %d token keys, %d marks of used tokens.\n",
-		counts.LoggingConfigurations, counts.Rooms, counts.TokenKeys, counts.SpentTokens)
+	fmt.Fprintf(line.Stderr, "Exported %d logging configurations, %d rooms, %d bans and mutes, %d token keys, %d marks of used tokens.\n",
+		counts.LoggingConfigurations, counts.Rooms, counts.Bans, counts.TokenKeys, counts.SpentTokens)
 	if counts.TokenKeys > 0 {
 		fmt.Fprintln(line.Stderr, "WARNING: the export has the keys that chat tokens are sealed with. Whoever reads it can enter every room as anybody, until the keys are over.\n"+
 			"Keep it as secret as a password and delete it after the import. --without-keys leaves them out.")
@@ -123,6 +123,9 @@ func export(ctx context.Context, s *store.Store, to io.Writer, keys bool) (count
 	err = writeAll(s.DumpLoggingConfigurations(ctx), write)
 	if err == nil {
 		err = writeAll(s.DumpRooms(ctx), write)
+	}
+	if err == nil {
+		err = writeAll(s.DumpBans(ctx, now), write)
 	}
 	if err == nil && keys {
 		ring, keysErr := s.TokenKeys(ctx)

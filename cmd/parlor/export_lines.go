@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"parlor/internal/chat"
@@ -11,10 +12,10 @@ import (
 // An export is JSON Lines: a header, then a line for each thing, what is referred to
 // first, then a line that says how many there were: a file without it was cut short.
 // Members are named as the API names them. docs/operations.md has the format; a change
-// that an older Parlor would misread is a new exportVersion.
+// that an older Parlor would misread is a new exportVersion. Version 2 has bans.
 const (
 	exportFormat  = "parlor-export"
-	exportVersion = 1
+	exportVersion = 2
 	maxLine       = 1 << 20 // bytes; the largest room has half of that
 )
 
@@ -28,6 +29,7 @@ type headerLine struct {
 const (
 	typeLoggingConfiguration = "loggingConfiguration"
 	typeRoom                 = "room"
+	typeBan                  = "ban"
 	typeTokenKey             = "tokenKey"
 	typeSpentToken           = "spentToken"
 	typeEnd                  = "end"
@@ -66,6 +68,18 @@ type handlerLine struct {
 	FallbackResult string `json:"fallbackResult"`
 }
 
+type banLine struct {
+	Type       string    `json:"type"`
+	ID         string    `json:"id"`
+	ARN        string    `json:"arn"` // the room's; room/* is all of an account and region
+	UserID     string    `json:"userId"`
+	Kind       string    `json:"kind"` // BAN or MUTE
+	Reason     string    `json:"reason,omitempty"`
+	CreateTime time.Time `json:"createTime"`
+	ExpireTime time.Time `json:"expireTime,omitzero"`
+	CreatedBy  string    `json:"createdBy"`
+}
+
 type tokenKeyLine struct {
 	Type    string    `json:"type"`
 	ID      uint32    `json:"id"`
@@ -88,6 +102,7 @@ type endLine struct {
 type lineCounts struct {
 	LoggingConfigurations int `json:"loggingConfigurations"`
 	Rooms                 int `json:"rooms"`
+	Bans                  int `json:"bans"`
 	TokenKeys             int `json:"tokenKeys"`
 	SpentTokens           int `json:"spentTokens"`
 }
@@ -98,6 +113,8 @@ func (c *lineCounts) count(thing any) {
 		c.LoggingConfigurations++
 	case chat.Room:
 		c.Rooms++
+	case chat.Ban:
+		c.Bans++
 	case chat.TokenKey:
 		c.TokenKeys++
 	case store.SpentToken:
@@ -121,6 +138,12 @@ func lineOf(thing any) any {
 			line.LoggingConfigurations[i] = lc.String()
 		}
 		return line
+	case chat.Ban:
+		at := t.Place
+		if at.Kind == "" {
+			at = chat.AnyRoom(at.Scope)
+		}
+		return banLine{typeBan, t.ID, at.String(), t.UserID, string(t.Kind), t.Reason, t.CreateTime, t.ExpireTime, t.CreatedBy}
 	case chat.TokenKey:
 		return tokenKeyLine{typeTokenKey, t.ID, t.Created, t.Secret}
 	case store.SpentToken:
@@ -158,6 +181,22 @@ func thingOf(line []byte) (any, error) {
 			}
 			room.LoggingConfigurations, err = parseARNs("loggingConfigurationIdentifiers", l.LoggingConfigurations)
 			return room, err
+		})
+	case typeBan:
+		return strictly(line, func(l *banLine) (any, error) {
+			room, everywhere := strings.CutSuffix(l.ARN, "*")
+			if everywhere {
+				room += "any"
+			}
+			arn, err := parseARN("arn", room)
+			if everywhere {
+				arn = chat.ARN{Scope: arn.Scope}
+			}
+			ban := chat.Ban{ID: l.ID, Place: arn, UserID: l.UserID, Kind: chat.BanKind(l.Kind), Reason: l.Reason, CreateTime: stored(l.CreateTime), CreatedBy: l.CreatedBy}
+			if !l.ExpireTime.IsZero() {
+				ban.ExpireTime = stored(l.ExpireTime)
+			}
+			return ban, err
 		})
 	case typeTokenKey:
 		return strictly(line, func(l *tokenKeyLine) (any, error) {

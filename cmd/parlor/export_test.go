@@ -185,7 +185,7 @@ func TestExportImport(t *testing.T) {
 		}
 		defer shared.Close()
 		rapid.Check(t, func(r *rapid.T) {
-			server.Exec(t, "parlor", "TRUNCATE rooms, logging_configurations, room_logging, token_keys, spent_tokens")
+			server.Exec(t, "parlor", "TRUNCATE rooms, logging_configurations, room_logging, bans, token_keys, spent_tokens")
 			moves(r, embedded(r), shared)
 			moves(r, shared, embedded(r))
 		})
@@ -250,6 +250,17 @@ func fill(ctx context.Context, r *rapid.T, s *store.Store) {
 			}
 		}
 		fatal(s.CreateRoom(ctx, room, 0))
+		if rapid.Bool().Draw(r, "banned") {
+			ban := chat.Ban{ID: chat.NewID(), Place: room.ARN, UserID: "ü " + fmt.Sprint(n), Kind: rapid.SampledFrom([]chat.BanKind{chat.KindBan, chat.KindMute}).Draw(r, "kind"),
+				Reason: rapid.StringMatching(`[^\x00]{0,20}`).Draw(r, "reason"), CreateTime: moment.Draw(r, "banned at"), CreatedBy: "mod"}
+			if rapid.Bool().Draw(r, "everywhere") {
+				ban.Place = chat.ARN{Scope: scope}
+			}
+			if rapid.Bool().Draw(r, "ends") {
+				ban.ExpireTime = time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
+			}
+			fatal(s.PutBan(ctx, ban, 0))
+		}
 	}
 	for n := range rapid.IntRange(0, 3).Draw(r, "keys") {
 		fatal(s.AddTokenKey(ctx, chat.TokenKey{ID: uint32(n) << 30, Created: moment.Draw(r, "created"), Secret: bytes.Repeat([]byte{byte(n)}, 32)}))

@@ -23,7 +23,7 @@ type importCommand struct {
 
 	In      string `name:"in" required:"" xor:"source" placeholder:"FILE" help:"A file of parlor export; - is standard input."`
 	FromAWS bool   `name:"from-aws" required:"" xor:"source" help:"Read the rooms and logging configurations of an Amazon IVS Chat account, with the access key that AWS's own variables and files say."`
-	Replace bool   `name:"replace" help:"Replace the rooms and logging configurations that are there already. Default: they stay as they are."`
+	Replace bool   `name:"replace" help:"Replace the rooms, logging configurations and bans that are there already. Default: they stay as they are."`
 	DryRun  bool   `name:"dry-run" help:"Read and check everything, write nothing."`
 }
 
@@ -84,7 +84,7 @@ type importing struct {
 
 	batch  []any
 	where  []string // of the batch: what a person finds it by
-	kinds  [4]outcomes
+	kinds  [5]outcomes
 	unsaid int
 
 	refused int
@@ -105,16 +105,18 @@ func (in *importing) of(thing any) *outcomes {
 		return &in.kinds[0]
 	case chat.Room:
 		return &in.kinds[1]
-	case chat.TokenKey:
+	case chat.Ban:
 		return &in.kinds[2]
+	case chat.TokenKey:
+		return &in.kinds[3]
 	}
-	return &in.kinds[3]
+	return &in.kinds[4]
 }
 
 func (in *importing) report(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "WHAT\tNEW\tREPLACED\tPASSED OVER")
-	for k, name := range []string{"logging configurations", "rooms", "token keys", "marks of used tokens"} {
+	for k, name := range []string{"logging configurations", "rooms", "bans and mutes", "token keys", "marks of used tokens"} {
 		fmt.Fprintf(table, "%s\t%d\t%d\t%d\n", name, in.kinds[k].added, in.kinds[k].replaced, in.kinds[k].skipped)
 	}
 	if in.unsaid > 0 {
@@ -139,6 +141,10 @@ func (in *importing) add(ctx context.Context, where string, thing any) error {
 	}
 	if t, ok := thing.(store.SpentToken); ok && t.Until.Before(time.Now()) {
 		in.of(thing).skipped++ // the token is over
+		return nil
+	}
+	if b, ok := thing.(chat.Ban); ok && !b.ExpireTime.IsZero() && b.ExpireTime.Before(time.Now()) {
+		in.of(thing).skipped++ // it is over
 		return nil
 	}
 	in.batch, in.where = append(in.batch, thing), append(in.where, where)

@@ -138,6 +138,8 @@ func check(thing any) error {
 			return err
 		}
 		return checkCommon(t.Name, t.Tags, t.CreateTime, t.UpdateTime)
+	case chat.Ban:
+		return checkBan(t)
 	case chat.TokenKey:
 		if len(t.Secret) != 32 {
 			return wrong("secret", "it must have 32 bytes")
@@ -147,6 +149,29 @@ func check(thing any) error {
 		return checkTime("until", t.Until)
 	}
 	return fmt.Errorf("a %T cannot be imported", thing)
+}
+
+func checkBan(b chat.Ban) error {
+	switch {
+	case b.Place.Kind != chat.KindRoom && b.Place.Kind != "":
+		return wrong("arn", "%s is not the ARN of a room", b.Place)
+	case !chat.ValidID(b.ID):
+		return wrong("id", "it must have 12 letters and digits")
+	case b.UserID == "" || utf8.RuneCountInString(b.UserID) > chat.MaxUserIDLength || strings.ContainsRune(b.UserID, 0):
+		return wrong("userId", "the length must be between 1 and %d, without a NUL character", chat.MaxUserIDLength)
+	case b.Kind != chat.KindBan && b.Kind != chat.KindMute:
+		return wrong("kind", "it must be BAN or MUTE")
+	case utf8.RuneCountInString(b.Reason) > chat.MaxReasonLength || strings.ContainsRune(b.Reason, 0):
+		return wrong("reason", "the length must be at most %d, without a NUL character", chat.MaxReasonLength)
+	case len(b.CreatedBy) > 2048 || strings.ContainsRune(b.CreatedBy, 0):
+		return wrong("createdBy", "the length must be at most 2048, without a NUL character")
+	}
+	if !b.ExpireTime.IsZero() {
+		if err := checkTime("expireTime", b.ExpireTime); err != nil {
+			return err
+		}
+	}
+	return checkTime("createTime", b.CreateTime)
 }
 
 // IVS-MODEL: RoomMaxMessageRatePerSecond, RoomMaxMessageLength,

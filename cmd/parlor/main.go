@@ -43,6 +43,13 @@ type commands struct {
 	Room  roomCommand  `cmd:"" group:"Rooms and tokens:" help:"Make, list, show, tag and delete rooms."`
 	Token tokenCommand `cmd:"" group:"Rooms and tokens:" help:"Make chat tokens, and look into them."`
 
+	Ban    banCommand    `cmd:"" group:"Moderation:" help:"Keep a user out of a room, or of every room. Parlor only."`
+	Mute   muteCommand   `cmd:"" group:"Moderation:" help:"Keep a user from speaking in a room, or in every room. Parlor only."`
+	Unban  unbanCommand  `cmd:"" group:"Moderation:" help:"Take a ban back. Parlor only."`
+	Unmute unmuteCommand `cmd:"" group:"Moderation:" help:"Take a mute back. Parlor only."`
+	Bans   bansCommand   `cmd:"" group:"Moderation:" help:"List bans and mutes. Parlor only."`
+	Purge  purgeCommand  `cmd:"" group:"Moderation:" help:"Delete what a room's history has of a user. Parlor only."`
+
 	Healthcheck healthcheckCommand `cmd:"" group:"Running a server:" help:"Ask the server of this machine whether it is ready; the exit code says."`
 	Key         keyCommand         `cmd:"" group:"Running a server:" help:"Make, list, show and disable access keys."`
 	Config      configCommand      `cmd:"" group:"Running a server:" help:"Look at the configuration."`

@@ -1,15 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -17,10 +12,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/ivschat"
 	"github.com/aws/aws-sdk-go-v2/service/ivschat/types"
-	"github.com/aws/smithy-go"
 )
 
 type tokenCommand struct {
@@ -198,59 +191,11 @@ func missing(err error) string {
 
 var roomARN = regexp.MustCompile(`\barn:aws:ivschat:\S+:room/[A-Za-z0-9-]+`)
 
-// describeOperation is Parlor's own, which the SDK does not have.
-const describeOperation = "DescribeToken"
-
 // describeToken asks a Parlor what is in a token. Its errors are of the SDK's form.
 func describeToken(ctx context.Context, o ivschat.Options, endpoint, token string) (*claims, error) {
-	fail := func(err error) (*claims, error) {
-		return nil, &smithy.OperationError{ServiceID: "parlor", OperationName: describeOperation, Err: err}
-	}
-	body, err := json.Marshal(map[string]string{"token": token})
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, requestPatience)
-	defer cancel()
-	at, err := url.JoinPath(endpoint, "parlor", describeOperation)
-	if err != nil {
-		return nil, err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, at, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	key, err := o.Credentials.Retrieve(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("find an access key: %w", err)
-	}
-	err = v4.NewSigner().SignHTTP(ctx, key, request, fmt.Sprintf("%x", sha256.Sum256(body)), "ivschat", o.Region, time.Now())
-	if err != nil {
-		return nil, fmt.Errorf("sign the request: %w", err)
-	}
-	response, err := o.HTTPClient.Do(request)
-	if err != nil {
-		return fail(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
-	if err != nil {
-		return fail(err)
-	}
-	if response.StatusCode != http.StatusOK {
-		name, _, _ := strings.Cut(response.Header.Get("X-Amzn-ErrorType"), ":")
-		var said struct {
-			Message string `json:"message"`
-		}
-		if err := json.Unmarshal(text, &said); err == nil && name != "" {
-			return fail(&smithy.GenericAPIError{Code: name, Message: said.Message})
-		}
-		return nil, &hintedError{errors.New(notOurs(describeOperation, response.StatusCode)), foreignHint}
-	}
 	var c claims
-	if err := json.Unmarshal(text, &c); err != nil {
-		return nil, &hintedError{errors.New(notOurs(describeOperation, response.StatusCode)), foreignHint}
+	if err := callOwn(ctx, o, endpoint, "DescribeToken", map[string]string{"token": token}, &c); err != nil {
+		return nil, err
 	}
 	c.Attributes = notNil(c.Attributes)
 	if c.Capabilities == nil {

@@ -125,6 +125,12 @@ func TestEveryOperationAsks(t *testing.T) {
 		"UntagResource":              {label: room, query: "tagKeys=a"},
 		"UpdateLoggingConfiguration": {body: []byte(`{"identifier":"` + lc + `"}`)},
 		"UpdateRoom":                 {body: []byte(`{"identifier":"` + room + `"}`)},
+		"BanUser":                    {body: []byte(`{"roomIdentifier":"` + room + `","userId":"u"}`)},
+		"MuteUser":                   {body: []byte(`{"userId":"u"}`)},
+		"UnbanUser":                  {body: []byte(`{"userId":"u"}`)},
+		"UnmuteUser":                 {body: []byte(`{"roomIdentifier":"` + room + `","userId":"u"}`)},
+		"ListBans":                   {body: []byte(`{}`)},
+		"PurgeUser":                  {body: []byte(`{"roomIdentifier":"` + room + `","userId":"u"}`)},
 		"DescribeNode":               {body: []byte(`{}`)},
 		"DescribeToken":              {body: []byte(`{"token":"` + f.token(t) + `"}`)},
 	}

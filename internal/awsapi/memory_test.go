@@ -14,6 +14,8 @@ import (
 
 // memoryStore is a chat.Store that keeps its promises but durability.
 type memoryStore struct {
+	memoryBans
+
 	mu    sync.Mutex
 	rooms map[chat.ARN]chat.Room
 	lcs   map[chat.ARN]chat.LoggingConfiguration

@@ -81,5 +81,5 @@ func disconnectUser(ctx context.Context, c *call, in *disconnectUserInput) (*emp
 	if err := c.may(ctx, room, tagging{}); err != nil {
 		return nil, err
 	}
-	return &emptyOutput{}, c.DisconnectUser(ctx, room, user, reason)
+	return &emptyOutput{}, c.DisconnectUser(ctx, chat.Actor{Principal: c.caller.arn()}, room, user, reason)
 }

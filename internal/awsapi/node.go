@@ -10,7 +10,7 @@ import (
 	"parlor/internal/chat"
 )
 
-// The operations of Parlor's own, for what the API does not tell: they only read.
+// The operations of Parlor's own for what the API does not tell: they only read.
 
 // mostDescribedRooms is how many rooms one DescribeNode may ask for.
 const mostDescribedRooms = 100

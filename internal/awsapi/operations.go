@@ -132,8 +132,14 @@ var operations = map[string]operation{
 	"POST /UpdateLoggingConfiguration": op("UpdateLoggingConfiguration", http.StatusOK, updateLoggingConfiguration),
 	"POST /UpdateRoom":                 op("UpdateRoom", http.StatusOK, updateRoom),
 
+	"POST /parlor/BanUser":       own("BanUser", http.StatusOK, banUser),
 	"POST /parlor/DescribeNode":  own("DescribeNode", http.StatusOK, describeNode),
 	"POST /parlor/DescribeToken": own("DescribeToken", http.StatusOK, describeToken),
+	"POST /parlor/ListBans":      own("ListBans", http.StatusOK, listBans),
+	"POST /parlor/MuteUser":      own("MuteUser", http.StatusOK, muteUser),
+	"POST /parlor/PurgeUser":     own("PurgeUser", http.StatusOK, purgeUser),
+	"POST /parlor/UnbanUser":     own("UnbanUser", http.StatusOK, unbanUser),
+	"POST /parlor/UnmuteUser":    own("UnmuteUser", http.StatusOK, unmuteUser),
 }
 
 // Operations are the names of all operations.

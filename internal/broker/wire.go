@@ -88,7 +88,7 @@ func parsePublication(b string) (*chat.Publication, error) {
 	}
 	if subject != "" {
 		var err error
-		if pub.Subject, err = chat.ParseARN(subject); err != nil {
+		if pub.Subject, err = parseSubject(subject); err != nil {
 			return nil, errWire
 		}
 	}
@@ -99,6 +99,17 @@ func parsePublication(b string) (*chat.Publication, error) {
 		pub.Frame = []byte(b[1:])
 	}
 	return pub, nil
+}
+
+// parseSubject parses an ARN, or one of a scope that says nothing else: a version that does
+// not know those takes what has one for unreadable.
+func parseSubject(s string) (chat.ARN, error) {
+	scope, whole := strings.CutSuffix(s, ":/")
+	if !whole {
+		return chat.ParseARN(s)
+	}
+	arn, err := chat.ParseARN(scope + ":room/x")
+	return chat.ARN{Scope: arn.Scope}, err
 }
 
 // uvarint is binary.Uvarint of a string.

@@ -16,6 +16,7 @@ func FuzzEntry(f *testing.F) {
 		{},
 		{Kind: chat.PublishDisconnect, Frame: []byte(`{"a":"é"}`), Accepted: time.UnixMicro(-1), UserID: "user", Reason: "because"},
 		{Kind: chat.PublishLogsChanged, Subject: room, Frame: []byte{}},
+		{Kind: chat.PublishBansChanged, Subject: chat.ARN{Scope: room.Scope}, UserID: "user", Reason: "because"},
 	} {
 		f.Add("1 7 9 id 0 " + string(appendPublication(nil, pub)))
 	}
@@ -43,4 +44,19 @@ func FuzzEntry(f *testing.F) {
 			t.Fatalf("(-got +want)\n%s", diff)
 		}
 	})
+}
+
+// TestWholeScope: a subject that is all of a scope arrives as such, and an ARN that only
+// looks like one does not.
+func TestWholeScope(t *testing.T) {
+	pub := &chat.Publication{Kind: chat.PublishBansChanged, Subject: chat.ARN{Scope: testRoom().Scope}, UserID: "user", Reason: "because", Accepted: time.UnixMicro(1)}
+	got, err := parsePublication(string(appendPublication(nil, pub)))
+	if diff := cmp.Diff(got, pub); diff != "" || err != nil {
+		t.Errorf("%v (-got +want)\n%s", err, diff)
+	}
+	for _, text := range []string{":/", "arn:aws:ivschat:/", "arn:aws:ivschat:us-west-2:/", "arn:aws:ivschat:us-west-2:x:/", "arn:aws:ivschat:us-west-2:123456789012:room/"} {
+		if arn, err := parseSubject(text); err == nil {
+			t.Errorf("%q: got %v, want an error", text, arn)
+		}
+	}
 }

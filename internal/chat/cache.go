@@ -12,7 +12,7 @@ import (
 // which the node's deliver function calls for every change of a room it is subscribed
 // to; a room without a subscription must not be looked up here. Logging configurations
 // are kept from their first record on, and forgotten when they are changed, here or by another
-// node (ControlLog).
+// node (ControlLog); so are the bans of a scope, and with them the rooms that they hold in.
 type cache[V any] struct {
 	mu   sync.RWMutex
 	kept map[ARN]*V

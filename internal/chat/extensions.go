@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -22,6 +23,7 @@ type Extensions struct {
 	DuplicateWindow time.Duration // in which a user does not say the same thing again
 	Filter          string        // the name of the rules that messages are judged by
 	Attendance      Attendance    // what is to be known of who is there
+	BanOnDisconnect time.Duration // for which who is disconnected is also banned
 }
 
 // extensions read the value of each tag.
@@ -35,6 +37,13 @@ var extensions = map[string]func(*Extensions, string) error{
 			return fmt.Errorf("the name of a set of rules of the server's --filters")
 		}
 		x.Filter = value
+		return nil
+	},
+	"parlor:ban-on-disconnect": func(x *Extensions, value string) (err error) {
+		x.BanOnDisconnect, err = ParseSpan(value)
+		if err != nil || x.BanOnDisconnect < time.Second || x.BanOnDisconnect > 30*day {
+			return fmt.Errorf("a time between 1s and 30d, such as 10m")
+		}
 		return nil
 	},
 	"parlor:slow-mode": func(x *Extensions, value string) (err error) {
@@ -111,6 +120,21 @@ func durationBetween(value string, least, most time.Duration) (time.Duration, er
 	return d, nil
 }
 
+const day = 24 * time.Hour
+
+// ParseSpan reads a duration as Go writes it, or a number of whole days, such as 7d.
+func ParseSpan(text string) (time.Duration, error) {
+	days, ok := strings.CutSuffix(text, "d")
+	if !ok {
+		return time.ParseDuration(text)
+	}
+	n, err := strconv.ParseUint(days, 10, 16)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no number of days", days)
+	}
+	return time.Duration(n) * day, nil
+}
+
 // brief is a duration without the parts that are nothing.
 func brief(d time.Duration) string {
 	s := d.String()
@@ -137,6 +161,7 @@ func (s *Service) loadRoom(ctx context.Context, arn ARN) (Room, error) {
 	if err == nil {
 		// What was stored before a tag had a meaning may have none.
 		room.Extensions, _ = ParseExtensions(room.Tags)
+		room.Bans, err = s.loadBans(ctx, arn)
 	}
 	return room, err
 }

@@ -86,6 +86,8 @@ func (w *world) session(t testing.TB, spec TokenSpec) *Session {
 
 // memoryStore is a Store without the durability.
 type memoryStore struct {
+	memoryBans
+
 	mu      sync.Mutex
 	rooms   map[ARN]Room
 	configs map[ARN]LoggingConfiguration

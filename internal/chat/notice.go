@@ -27,6 +27,7 @@ type Notice struct {
 	MessageID    string // which is deleted
 	EventName    string // of SendEvent
 	Capabilities Capability
+	Until        time.Time     // when a ban or mute ends; the zero Time: it is taken back, or is none
 	Session      string        // names a session among all
 	Cause        string        // why a session ended, as parlor_sessions_ended_total says it
 	Lasted       time.Duration // the session
@@ -42,6 +43,7 @@ type Actor struct {
 const (
 	NoticeSessionStarted = "SESSION_STARTED"
 	NoticeSessionEnded   = "SESSION_ENDED"
+	NoticeBanUser        = "BanUser" // also by DisconnectUser in a room whose tags say so
 )
 
 // SignWebhook returns the signature of a webhook request: "v1=" and the HMAC-SHA256, in

@@ -52,6 +52,22 @@ type Store interface {
 	// TokenSpent reports whether there is such a mark.
 	TokenSpent(ctx context.Context, id TokenID) (bool, error)
 
+	// PutBan stores a ban or mute, and replaces that of the same user, kind and place. A
+	// place that is a room must exist, else NotFound. quota is how many a place may have; one
+	// more is QuotaExceeded. Those of a room go with it.
+	PutBan(ctx context.Context, ban Ban, quota int) error
+	// RemoveBan takes one back, if it is there.
+	RemoveBan(ctx context.Context, place ARN, userID string, kind BanKind) error
+	// BansOf returns those of a place that are not over at now, in no order.
+	BansOf(ctx context.Context, place ARN, now time.Time) ([]Ban, error)
+	// Bans lists those of the scope that are not over at now as Rooms does, by CreateTime.
+	Bans(ctx context.Context, scope Scope, filter BanFilter, after Cursor, limit int, now time.Time) ([]Ban, error)
+	// PruneBans forgets those that are over at now, as PruneTokens does.
+	PruneBans(ctx context.Context, now time.Time) error
+
+	// PurgeHistory takes a user's messages out of a room's history, and returns their Ids.
+	PurgeHistory(ctx context.Context, room ARN, userID string) (ids []string, err error)
+
 	// TokenKeys returns the key ring, oldest first.
 	TokenKeys(ctx context.Context) ([]TokenKey, error)
 	// AddTokenKey adds a key to the ring.
@@ -215,6 +231,9 @@ const (
 	PublishLogsChanged
 	// PublishNothing has a number and is nothing: it was shown before.
 	PublishNothing
+	// PublishBansChanged shows nothing, and is published to [ControlLog]: copies of the bans
+	// of the place Subject are out of date, and sessions of UserID there end with Reason.
+	PublishBansChanged
 	// PublishGap is the broker's alone: what comes after its After, up to its Position,
 	// is lost. The log goes on after it. What comes up to After is not lost, though it
 	// may come later. A new epoch begins with a gap, unless none was before.
@@ -235,9 +254,9 @@ type Publication struct {
 	ID       string    // of the message or event, or of the change; made by [NewID]
 	Frame    []byte    // the JSON every client gets, byte for byte; nil for room changes
 	Accepted time.Time // when the server took the request
-	UserID   string    // PublishDisconnect: whose sessions end
-	Reason   string    // PublishDisconnect: the reason given, may be empty
-	Subject  ARN       // PublishLogsChanged: what changed
+	UserID   string    // PublishDisconnect, PublishBansChanged: whose sessions end; "": nobody's
+	Reason   string    // PublishDisconnect, PublishBansChanged: the reason given, may be empty
+	Subject  ARN       // PublishLogsChanged, PublishBansChanged: what changed
 	Position Position
 	After    Position // PublishGap: of the publication before, which may not be here yet
 }

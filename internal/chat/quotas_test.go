@@ -131,7 +131,7 @@ func TestPublicationQuotas(t *testing.T) {
 					return second(w.service.DeleteMessage(context.Background(), room, "AbCdEfGh1234", ""))
 				},
 				func(w *world, room ARN) error {
-					return w.service.DisconnectUser(context.Background(), room, "nobody", "")
+					return w.service.DisconnectUser(context.Background(), Actor{}, room, "nobody", "")
 				},
 				func(w *world, room ARN) error {
 					return second(w.service.SendEvent(context.Background(), room, "e", nil))
@@ -146,7 +146,7 @@ func TestPublicationQuotas(t *testing.T) {
 			},
 			free: []func(*world, ARN) error{
 				func(w *world, room ARN) error {
-					return w.service.DisconnectUser(context.Background(), room, "nobody", "")
+					return w.service.DisconnectUser(context.Background(), Actor{}, room, "nobody", "")
 				},
 				func(w *world, room ARN) error {
 					return second(w.service.SendEvent(context.Background(), room, "e", nil))
@@ -157,7 +157,7 @@ func TestPublicationQuotas(t *testing.T) {
 			name: "disconnects", quotas: Quotas{DisconnectUser: 4},
 			action: `{"Action":"DISCONNECT_USER","UserId":"nobody"}`,
 			call: func(w *world, room ARN) error {
-				return w.service.DisconnectUser(context.Background(), room, "nobody", "")
+				return w.service.DisconnectUser(context.Background(), Actor{}, room, "nobody", "")
 			},
 			free: []func(*world, ARN) error{
 				func(w *world, room ARN) error {

@@ -104,7 +104,7 @@ func TestRecords(t *testing.T) {
 		if _, err := w.service.DeleteMessage(t.Context(), room, "x", ""); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.service.DisconnectUser(t.Context(), room, "x", ""); err != nil {
+		if err := w.service.DisconnectUser(t.Context(), Actor{}, room, "x", ""); err != nil {
 			t.Fatal(err)
 		}
 		d.want(t, "by the API", "1 first second: true 9", "2 first second: true 10", "3 first second: true 11")

@@ -47,6 +47,9 @@ type Room struct {
 	// Extensions are what the Tags switch on, in a room that was read for its messages.
 	// The store does not know them.
 	Extensions *Extensions
+	// Bans are those that hold in a room that was read for its messages. The store keeps
+	// them apart.
+	Bans *Bans
 }
 
 // DestinationKind says which member of the destinationConfiguration union is set.

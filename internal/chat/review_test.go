@@ -274,7 +274,7 @@ func TestOnlyMessagesAreReviewed(t *testing.T) {
 		if _, err := w.service.DeleteMessage(t.Context(), room, "M2YcHkgffEvU", ""); err != nil {
 			t.Error(err)
 		}
-		if err := w.service.DisconnectUser(t.Context(), room, "a", ""); err != nil {
+		if err := w.service.DisconnectUser(t.Context(), Actor{}, room, "a", ""); err != nil {
 			t.Error(err)
 		}
 		if asked, published := r.taken(), w.broker.taken(); len(asked) != 0 || len(published) != 5 {

@@ -3,6 +3,7 @@ package chat
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -17,6 +18,7 @@ type Service struct {
 	tokenLifetime time.Duration
 	rooms         cache[Room]
 	logs          cache[LoggingConfiguration]
+	scopes        cache[scopeBans] // by the ARN of the Scope alone
 	limits        *limits
 	reviewer      Reviewer
 	recorder      Recorder
@@ -60,6 +62,7 @@ func NewService(c ServiceConfig) *Service {
 		tokenLifetime: c.TokenLifetime,
 		rooms:         cache[Room]{kept: map[ARN]*Room{}},
 		logs:          cache[LoggingConfiguration]{kept: map[ARN]*LoggingConfiguration{}},
+		scopes:        cache[scopeBans]{kept: map[ARN]*scopeBans{}},
 		limits:        newLimits(c.Quotas, c.Broker),
 		reviewer:      c.Reviewer,
 		recorder:      c.Recorder,
@@ -81,11 +84,11 @@ func (s *Service) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Prune forgets used tokens and retired keys that no longer matter. It is meant to be
+// Prune forgets used tokens, retired keys and bans that no longer matter. It is meant to be
 // called every few minutes.
 func (s *Service) Prune(ctx context.Context) error {
 	now := time.Now().UTC()
-	return s.store.PruneTokens(ctx, now.Add(-keyLife), now)
+	return errors.Join(s.store.PruneTokens(ctx, now.Add(-keyLife), now), s.store.PruneBans(ctx, now))
 }
 
 // storedNow is the present at the precision that is stored.
@@ -436,11 +439,14 @@ type TokenSpec struct {
 }
 
 // CreateChatToken returns a token that opens one connection, and the claims sealed in
-// it. Times are whole seconds.
+// it. Times are whole seconds. For a user who is banned it is Forbidden.
 //
 // IVS: CreateChatToken
 func (s *Service) CreateChatToken(ctx context.Context, spec TokenSpec) (string, Claims, error) {
 	if _, err := s.store.Room(ctx, spec.Room); err != nil {
+		return "", Claims{}, err
+	}
+	if err := s.mayHaveToken(ctx, spec.Room, spec.UserID); err != nil {
 		return "", Claims{}, err
 	}
 	if spec.SessionDuration == 0 {
@@ -463,7 +469,7 @@ func (s *Service) CreateChatToken(ctx context.Context, spec TokenSpec) (string, 
 //
 // IVS: SendEvent
 func (s *Service) SendEvent(ctx context.Context, room ARN, name string, attributes map[string]string) (string, error) {
-	return s.moderate(ctx, &Publication{Room: room, Kind: PublishEvent}, name, attributes)
+	return s.moderate(ctx, Actor{}, &Publication{Room: room, Kind: PublishEvent}, name, attributes)
 }
 
 // DeleteMessage asks every client in the room to un-render a message, and returns the
@@ -472,21 +478,21 @@ func (s *Service) SendEvent(ctx context.Context, room ARN, name string, attribut
 //
 // IVS: DeleteMessage
 func (s *Service) DeleteMessage(ctx context.Context, room ARN, messageID, reason string) (string, error) {
-	return s.moderate(ctx, &Publication{Room: room, Kind: PublishDelete}, eventDeleteMessage, deleteAttributes(messageID, reason))
+	return s.moderate(ctx, Actor{}, &Publication{Room: room, Kind: PublishDelete}, eventDeleteMessage, deleteAttributes(messageID, reason))
 }
 
 // DisconnectUser ends every session of a user in the room. A user who is not there is
 // no error; the event is shown all the same.
 //
 // IVS: DisconnectUser
-func (s *Service) DisconnectUser(ctx context.Context, room ARN, userID, reason string) error {
-	_, err := s.moderate(ctx, &Publication{Room: room, Kind: PublishDisconnect, UserID: userID, Reason: reason},
+func (s *Service) DisconnectUser(ctx context.Context, by Actor, room ARN, userID, reason string) error {
+	_, err := s.moderate(ctx, by, &Publication{Room: room, Kind: PublishDisconnect, UserID: userID, Reason: reason},
 		eventDisconnectUser, disconnectAttributes(userID, reason))
 	return err
 }
 
 // moderate publishes an event that the control plane asked for.
-func (s *Service) moderate(ctx context.Context, pub *Publication, name string, attributes map[string]string) (string, error) {
+func (s *Service) moderate(ctx context.Context, by Actor, pub *Publication, name string, attributes map[string]string) (string, error) {
 	pub.Accepted = time.Now()
 	room, err := s.store.Room(ctx, pub.Room)
 	if err != nil {
@@ -497,6 +503,9 @@ func (s *Service) moderate(ctx context.Context, pub *Publication, name string, a
 	}
 	pub.ID = NewID()
 	pub.Frame = appendEvent(nil, pub.ID, "", name, attributes, pub.Accepted)
+	if pub.Kind == PublishDisconnect {
+		return pub.ID, s.disconnect(ctx, pub, &room, by)
+	}
 	return pub.ID, s.show(ctx, pub, &room, 0)
 }
 

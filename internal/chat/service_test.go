@@ -377,11 +377,11 @@ func TestControlPlaneEvents(t *testing.T) {
 		}, `{"Type":"EVENT","Id":"ID","RequestId":"","EventName":"aws:DELETE_MESSAGE","Attributes":{"MessageID":"M2YcHkgffEvU","MessageId":"M2YcHkgffEvU"},"SendTime":"2000-01-01T00:00:00.000Z"}`,
 			Publication{Kind: PublishDelete}},
 		{"disconnect", func(ctx context.Context, s *Service, room ARN) (string, error) {
-			return "", s.DisconnectUser(ctx, room, "kicked", "spam")
+			return "", s.DisconnectUser(ctx, Actor{}, room, "kicked", "spam")
 		}, `{"Type":"EVENT","Id":"ID","RequestId":"","EventName":"aws:DISCONNECT_USER","Attributes":{"Reason":"spam","UserId":"kicked"},"SendTime":"2000-01-01T00:00:00.000Z"}`,
 			Publication{Kind: PublishDisconnect, UserID: "kicked", Reason: "spam"}},
 		{"disconnect without a reason", func(ctx context.Context, s *Service, room ARN) (string, error) {
-			return "", s.DisconnectUser(ctx, room, "kicked", "")
+			return "", s.DisconnectUser(ctx, Actor{}, room, "kicked", "")
 		}, `{"Type":"EVENT","Id":"ID","RequestId":"","EventName":"aws:DISCONNECT_USER","Attributes":{"UserId":"kicked"},"SendTime":"2000-01-01T00:00:00.000Z"}`,
 			Publication{Kind: PublishDisconnect, UserID: "kicked"}},
 	} {

@@ -58,11 +58,14 @@ func (s *Service) DescribeToken(ctx context.Context, token string) (claims Claim
 // Admit turns claims into a session: the room must exist, and the token is spent,
 // durably and once: by is a number of the handshake's own, which may call it again. It is
 // called when this node's subscription to the room is live.
-// Errors are NotFound, Unauthorized, TooManyRequests over the quota of connections, or
+// Errors are NotFound, Forbidden for a user who is banned, Unauthorized, TooManyRequests over the quota of connections, or
 // the store's. Depart must follow.
 func (s *Service) Admit(ctx context.Context, claims Claims, by uint64) (*Session, error) {
 	room, err := s.rooms.get(ctx, claims.Room, s.loadRoom)
 	if err != nil {
+		return nil, err
+	}
+	if err := room.Bans.banned(claims.UserID, time.Now()); err != nil {
 		return nil, err
 	}
 	if err := s.limits.connect(ctx, claims.Room.Scope); err != nil {
@@ -100,14 +103,19 @@ func (s *Service) Heard(pub *Publication) {
 	switch pub.Kind {
 	case PublishLogsChanged:
 		s.logs.forget(pub.Subject)
+	case PublishBansChanged:
+		s.forgetBans(pub.Subject)
 	case PublishGap:
 		s.logs.forgetAll()
+		s.scopes.forgetAll()
+		s.rooms.forgetAll()
 	}
 }
 
 // Trust says whether this node hears of changes. While it does not, nothing is
 // remembered: what was, may be out of date.
 func (s *Service) Trust(hears bool) {
+	s.scopes.trust(hears)
 	s.rooms.trust(hears)
 	s.logs.trust(hears)
 }
@@ -205,6 +213,8 @@ func (s *Service) sendMessage(ctx context.Context, session *Session, room *Room,
 	m := pendingMessage{session: session, id: NewID(), requestID: request.RequestID, content: request.Content, attributes: request.Attributes, accepted: accepted}
 	if session.Capabilities&MaySendMessage == 0 {
 		out.Err = forbidden(request.Action)
+	} else if err := room.Bans.silenced(session.UserID, accepted); err != nil {
+		out.Err = err
 	} else if err := contentFault(m.content, room.MaximumMessageLength); err != nil {
 		out.Err = err
 	} else if AttributesSize(m.attributes) > MaxAttributesSize {
@@ -261,7 +271,7 @@ func (s *Service) deleteMessage(ctx context.Context, session *Session, room *Roo
 	if len(request.ID) > maxMessageIDLength {
 		return &Error{Code: TooLarge, Message: "Id exceeds maximum length"}
 	}
-	return s.act(ctx, &Publication{Room: *session.Room, Kind: PublishDelete, Accepted: accepted},
+	return s.act(ctx, session, &Publication{Room: *session.Room, Kind: PublishDelete, Accepted: accepted},
 		room, request, eventDeleteMessage, deleteAttributes(request.ID, request.Reason))
 }
 
@@ -276,14 +286,14 @@ func (s *Service) disconnectUser(ctx context.Context, session *Session, room *Ro
 	if utf8.RuneCountInString(request.UserID) > MaxUserIDLength {
 		return &Error{Code: TooLarge, Message: "UserId exceeds maximum length"}
 	}
-	return s.act(ctx, &Publication{Room: *session.Room, Kind: PublishDisconnect, Accepted: accepted, UserID: request.UserID, Reason: request.Reason},
+	return s.act(ctx, session, &Publication{Room: *session.Room, Kind: PublishDisconnect, Accepted: accepted, UserID: request.UserID, Reason: request.Reason},
 		room, request, eventDisconnectUser, disconnectAttributes(request.UserID, request.Reason))
 }
 
 var errAttributes = &Error{Code: TooLarge, Message: "Attributes exceed maximum size"}
 
 // act publishes the event of a moderator's request.
-func (s *Service) act(ctx context.Context, pub *Publication, room *Room, request *action, name string, attributes map[string]string) error {
+func (s *Service) act(ctx context.Context, session *Session, pub *Publication, room *Room, request *action, name string, attributes map[string]string) error {
 	if utf8.RuneCountInString(request.Reason) > MaxReasonLength {
 		return &Error{Code: TooLarge, Message: "Reason exceeds maximum length"}
 	}
@@ -292,6 +302,9 @@ func (s *Service) act(ctx context.Context, pub *Publication, room *Room, request
 	}
 	pub.ID = NewID()
 	pub.Frame = appendEvent(nil, pub.ID, request.RequestID, name, attributes, pub.Accepted)
+	if pub.Kind == PublishDisconnect {
+		return s.disconnect(ctx, pub, room, Actor{UserID: session.UserID})
+	}
 	return s.show(ctx, pub, room, 0)
 }
 

@@ -150,7 +150,7 @@ func TestConnectionsPerAddressAreFreed(t *testing.T) {
 		late.conn.CloseNow()
 		synctest.Wait()
 		go b.discard()
-		if err := n.service.DisconnectUser(t.Context(), room, "b", ""); err != nil {
+		if err := n.service.DisconnectUser(t.Context(), chat.Actor{}, room, "b", ""); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(closeTimeout + time.Second)

@@ -161,7 +161,7 @@ func TestPingsAfterTheEnd(t *testing.T) {
 	room := n.room(chat.RoomSpec{}).ARN
 	c := n.connectRaw(room, "user")
 	c.conn.(*net.TCPConn).SetReadBuffer(4 << 10)
-	if err := n.service.DisconnectUser(t.Context(), room, "user", "bye"); err != nil {
+	if err := n.service.DisconnectUser(t.Context(), chat.Actor{}, room, "user", "bye"); err != nil {
 		t.Fatal(err)
 	}
 	for range 4 * maxSide / 125 {

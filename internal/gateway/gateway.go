@@ -94,6 +94,8 @@ type Gateway struct {
 	// deaf says that publications may not reach this node just now.
 	deaf atomic.Bool
 
+	bans bans
+
 	// held are handshakes that wait, for the end of a drain or something that is away;
 	// ended is closed when a drain is over.
 	held  chan struct{}
@@ -140,6 +142,7 @@ func New(c Config) *Gateway {
 		ended:  make(chan struct{}),
 		rooms:  map[chat.ARN]*room{},
 		former: map[*room]bool{},
+		bans:   bans{doubt: make(chan struct{}, 1)},
 	}
 	g.attendance = newAttendance(g)
 	return g
@@ -154,6 +157,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	var own sync.WaitGroup
 	own.Go(func() { g.wheel.run(ctx) })
 	own.Go(func() { g.attendance.run(ctx) })
+	own.Go(func() { g.recheckBans(ctx) })
 	own.Go(func() {
 		if err := g.lot.run(ctx); err != nil {
 			g.logger.Warn("idle sessions have a goroutine each", "error", err)
@@ -229,8 +233,11 @@ func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
 // Hears takes note of whether publications reach this node. While they do not, nobody is
 // let in, and nothing is believed that was remembered.
 func (g *Gateway) Hears(does bool) {
-	g.deaf.Store(!does)
+	was := g.deaf.Swap(!does)
 	g.service.Trust(does)
+	if was && does {
+		g.DoubtBans() // those made meanwhile may not have been told
+	}
 }
 
 // Evict ends all sessions, spread over the window, as if their time were over: clients
@@ -293,6 +300,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func (g *Gateway) Deliver(pub *chat.Publication) {
 	if pub.Room == chat.ControlLog {
 		g.service.Heard(pub)
+		g.heardOfBans(pub)
 		return
 	}
 	switch pub.Kind {

@@ -211,7 +211,7 @@ func (d *dialogue) do(line string) string {
 		return check(err)
 	case "DisconnectUser":
 		user, reason, _ := strings.Cut(rest, " ")
-		return check(n.service.DisconnectUser(ctx, main, user, reason))
+		return check(n.service.DisconnectUser(ctx, chat.Actor{}, main, user, reason))
 	case "UpdateRoom":
 		spec := roomSpec(d.t, words)
 		var change chat.RoomChange

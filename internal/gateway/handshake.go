@@ -63,6 +63,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (status int, mes
 	}()
 	token, _, _ := strings.Cut(strings.Join(r.Header.Values("Sec-WebSocket-Protocol"), ","), ",")
 	token = strings.TrimSpace(token)
+	known := g.bans.changes.Load()
 	core, room, err := g.admit(r.Context(), token)
 	if err == errDraining {
 		g.hold(r.Context())
@@ -90,6 +91,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (status int, mes
 	// after; the writer flag is ours until the client did.
 	s.writing.Store(busy)
 	g.seat(s, deflate)
+	if g.bans.changes.Load() != known {
+		g.bannedMeanwhile(r.Context(), s)
+	}
 	conn.SetWriteDeadline(time.Now().Add(handshakeTimeout))
 	if _, err := conn.Write(accept(key, token, deflate)); err != nil {
 		s.drop(causeClient)

@@ -287,9 +287,13 @@ func (c *client) wantError(requestID string, code int) frame {
 	return f
 }
 
+// otherStore is what of a store messaging does not need.
+type otherStore struct{ chat.Store }
+
 // memoryStore is as much of a store as messaging needs.
 type memoryStore struct {
-	chat.Store
+	otherStore
+	memoryBans
 
 	mu    sync.Mutex
 	rooms map[chat.ARN]chat.Room

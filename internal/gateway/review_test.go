@@ -191,7 +191,7 @@ func TestSessionEndsDuringReview(t *testing.T) {
 		code websocket.StatusCode
 	}{
 		{"kicked", func(t *testing.T, s scene) {
-			if err := s.n.service.DisconnectUser(t.Context(), s.room, "a", "bye"); err != nil {
+			if err := s.n.service.DisconnectUser(t.Context(), chat.Actor{}, s.room, "a", "bye"); err != nil {
 				t.Error(err)
 			}
 		}, websocket.StatusGoingAway},

@@ -115,6 +115,7 @@ const (
 	causeClient       cause = "client"       // the client closed, or went away
 	causeExpired      cause = "expired"      // the session's time was over
 	causeDisconnected cause = "disconnected" // DisconnectUser
+	causeBanned       cause = "banned"       // BanUser
 	causeRoomDeleted  cause = "room_deleted" // DeleteRoom
 	causeTooMany      cause = "too_many"     // its user has newer ones, as many as the room allows
 	causeSlow         cause = "slow"         // the log left it behind

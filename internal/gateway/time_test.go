@@ -234,7 +234,7 @@ func TestDrainEndsWithItsContext(t *testing.T) {
 func TestStuckClientIsDropped(t *testing.T) {
 	virtually(t, func(t *testing.T, n *node, room chat.ARN) {
 		n.connect(room, "stuck") // reads nothing, not even its close frame
-		if err := n.service.DisconnectUser(t.Context(), room, "stuck", ""); err != nil {
+		if err := n.service.DisconnectUser(t.Context(), chat.Actor{}, room, "stuck", ""); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(closeTimeout + time.Second)

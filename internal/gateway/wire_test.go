@@ -298,7 +298,7 @@ func TestServerClosesAfterTheAnswer(t *testing.T) {
 	n := startNode(t, nodeOptions{})
 	room := n.room(chat.RoomSpec{}).ARN
 	c := n.connectRaw(room, "user")
-	if err := n.service.DisconnectUser(t.Context(), room, "user", "bye"); err != nil {
+	if err := n.service.DisconnectUser(t.Context(), chat.Actor{}, room, "user", "bye"); err != nil {
 		t.Fatal(err)
 	}
 	c.next() // the event

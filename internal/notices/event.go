@@ -28,6 +28,11 @@ var kinds = map[string]string{
 	chat.ActionDeleteMessage:  "moderation.message_deleted",
 	"DisconnectUser":          "moderation.user_disconnected",
 	chat.ActionDisconnectUser: "moderation.user_disconnected",
+	chat.NoticeBanUser:        "moderation.user_banned",
+	"UnbanUser":               "moderation.user_unbanned",
+	"MuteUser":                "moderation.user_muted",
+	"UnmuteUser":              "moderation.user_unmuted",
+	"PurgeUser":               "moderation.user_purged",
 }
 
 // kindOf is the kind of event that webhooks get for a notice, or "".
@@ -65,6 +70,7 @@ type event struct {
 	By        *actor    `json:"by,omitempty"`
 	UserID    string    `json:"userId,omitempty"`
 	MessageID string    `json:"messageId,omitempty"`
+	Expire    time.Time `json:"expireTime,omitzero"` // of a ban or mute
 	Session   string    `json:"sessionId,omitempty"`
 	Cause     string    `json:"cause,omitempty"`
 	Seconds   *float64  `json:"seconds,omitempty"` // that the session lasted
@@ -73,7 +79,7 @@ type event struct {
 func eventOf(kind, node string, n *chat.Notice) *event {
 	e := &event{
 		ID: n.ID, Type: kind, Time: n.Time.UTC(), Node: node, Region: n.Scope.Region, Account: n.Scope.Account, Room: n.Resource.String(),
-		UserID: n.UserID, MessageID: n.MessageID, Session: n.Session, Cause: n.Cause,
+		UserID: n.UserID, MessageID: n.MessageID, Expire: n.Until, Session: n.Session, Cause: n.Cause,
 	}
 	if n.By != (chat.Actor{}) {
 		e.By = &actor{Principal: n.By.Principal, UserID: n.By.UserID}
@@ -100,13 +106,14 @@ type record struct {
 	MessageID    string     `json:"messageId,omitempty"`
 	EventName    string     `json:"eventName,omitempty"`
 	RequestID    string     `json:"requestId,omitempty"`
-	Outcome      string     `json:"outcome"` // done, or the name of the error
+	Expire       time.Time  `json:"expireTime,omitzero"` // of a ban or mute
+	Outcome      string     `json:"outcome"`             // done, or the name of the error
 }
 
 func recordOf(n *chat.Notice) *record {
 	r := &record{
 		ID: n.ID, Time: n.Time.UTC(), Action: n.Action, By: actor{n.By.Principal, n.By.UserID}, From: n.From, Region: n.Scope.Region, Account: n.Scope.Account,
-		UserID: n.UserID, MessageID: n.MessageID, EventName: n.EventName, RequestID: n.RequestID, Outcome: "done",
+		UserID: n.UserID, MessageID: n.MessageID, EventName: n.EventName, Expire: n.Until, RequestID: n.RequestID, Outcome: "done",
 	}
 	if n.Resource != (chat.ARN{}) {
 		r.Resource = n.Resource.String()

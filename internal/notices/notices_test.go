@@ -296,6 +296,33 @@ func TestWebhookGroups(t *testing.T) {
 	}
 }
 
+// Bans and what is like them are events, with the time when they end and of every room if
+// they are of none.
+func TestWebhookBans(t *testing.T) {
+	e := newEndpoint(t)
+	n, _, stop := begin(t, Config{Webhooks: []string{e.URL}, Groups: []string{"moderation"}, Dir: t.TempDir()})
+	until := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	for _, action := range []string{chat.NoticeBanUser, "UnbanUser", "MuteUser", "UnmuteUser", "PurgeUser"} {
+		one := notice(action, action)
+		one.UserID = "eve"
+		if action == "MuteUser" {
+			one.Until, one.Resource = until, chat.AnyRoom(one.Scope)
+		}
+		n.Notice(one)
+	}
+	stop()
+	e.waits(t, 5)
+	for i, want := range []string{"moderation.user_banned", "moderation.user_unbanned", "moderation.user_muted", "moderation.user_unmuted", "moderation.user_purged"} {
+		got := e.got[i]
+		if got.Type != want || got.UserID != "eve" {
+			t.Errorf("got %s of %s, want %s of eve", got.Type, got.UserID, want)
+		}
+		if muted := i == 2; got.Expire.Equal(until) != muted || strings.HasSuffix(got.Room, ":room/*") != muted {
+			t.Errorf("%s: got %v in %s", want, got.Expire, got.Room)
+		}
+	}
+}
+
 // What an endpoint does not take waits, over a restart, and comes in order.
 func TestWebhookWaits(t *testing.T) {
 	e := newEndpoint(t)

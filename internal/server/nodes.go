@@ -58,6 +58,8 @@ func (s *Server) hearControl(ctx context.Context) {
 	for ctx.Err() == nil {
 		_, cancel, err := s.broker.Subscribe(ctx, chat.ControlLog)
 		if err == nil {
+			// What was said before nobody heard here.
+			s.gateway.Deliver(&chat.Publication{Room: chat.ControlLog, Kind: chat.PublishGap})
 			<-ctx.Done()
 			cancel()
 			return

@@ -174,11 +174,11 @@ const (
 // Outcome is what became of one thing.
 type Outcome struct {
 	Loaded
-	Err error // of LoadedRefused: a logging configuration that does not exist, or a key that is another
+	Err error // of LoadedRefused: a logging configuration or a room that does not exist, or a key that is another
 }
 
 // Load writes things with all that is theirs: [chat.LoggingConfiguration], [chat.Room],
-// [chat.TokenKey], [SpentToken], in this order where they refer to each other. They are
+// [chat.Ban], [chat.TokenKey], [SpentToken], in this order where they refer to each other. They are
 // valid, and without duplicates. It is one transaction: when the error is nil, each was
 // written whole or not at all, as its outcome says; else none was. What is there already
 // is left alone, or, with replace, replaced; a token key is never replaced, and the mark
@@ -194,6 +194,8 @@ func (s *Store) Load(ctx context.Context, things []any, replace bool) ([]Outcome
 				all[i], err = loadLoggingConfiguration(q, thing, replace)
 			case chat.Room:
 				all[i], err = loadRoom(q, thing, replace)
+			case chat.Ban:
+				all[i], err = loadBan(q, thing, replace)
 			case chat.TokenKey:
 				all[i], err = loadTokenKey(q, thing)
 			case SpentToken:

@@ -1,5 +1,5 @@
 // The control plane, as any client of it sees it: signed requests of the public API,
-// and the two read-only operations of Parlor's own.
+// and the operations of Parlor's own.
 
 import { sign, escape } from './sigv4.js';
 import { text } from './text.js';
@@ -66,7 +66,7 @@ const shapes = {
 };
 
 /** ours are the operations that only Parlor has. */
-export const ours = new Set(['DescribeNode', 'DescribeToken']);
+export const ours = new Set(['DescribeNode', 'DescribeToken', 'BanUser', 'UnbanUser', 'MuteUser', 'UnmuteUser', 'ListBans', 'PurgeUser']);
 
 const patience = 30_000; // milliseconds that an answer may take
 const tolerance = 240_000; // milliseconds that a clock may be wrong: the server takes five minutes

@@ -10,10 +10,11 @@ import { rooms } from './rooms.js';
 import { room } from './room.js';
 import { tokens } from './tokens.js';
 import { logging } from './logging.js';
+import { bans } from './bans.js';
 import { node } from './node.js';
 import { calls } from './calls.js';
 
-const pages = { rooms, tokens, logging, node, calls };
+const pages = { rooms, tokens, bans, logging, node, calls };
 const themeItem = 'parlor.theme';
 
 const main = h('main', { id: 'main', tabIndex: -1 });

@@ -23,5 +23,5 @@ function table(api) {
       h('td', { class: 'number' }, text.calls.ms(call.took)),
       h('td', { class: 'actions' },
         button(text.ui.copy, () => copy(JSON.stringify(call.input, null, 2)), { kind: 'quiet', 'aria-label': `${text.ui.copy}: ${call.operation}` }),
-        !ours.has(call.operation) && copyCommandButton(() => cliCommand(call.operation, call.input, api.region))))))));
+        cliCommand(call.operation, call.input, api.region) && copyCommandButton(() => cliCommand(call.operation, call.input, api.region), { own: ours.has(call.operation) })))))));
 }

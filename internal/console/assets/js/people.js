@@ -7,7 +7,7 @@ import { text } from './text.js';
 const words = text.room;
 const most = 1000; // users that DescribeNode names
 
-/** People is the table. act is {kick(userId), as(userId)}. */
+/** People is the table. act is {kick(userId), restrict(kind, userId), as(userId)}. */
 export class People {
   #rows = new Map(); // by user ID
   #wanted = '';
@@ -69,7 +69,8 @@ export class People {
     const element = h('tr', {}, h('td', {}, user(userId)), count,
       h('td', {}, h('div', { class: 'actions' },
         button(words.sendAsShort, () => this.act.as(userId), { kind: 'quiet', 'aria-label': words.sendAs(userId) }),
-        button(words.kickShort, () => this.act.kick(userId), { kind: 'quiet bad', 'aria-label': words.kick(userId) }))));
+        button(words.kickShort, () => this.act.kick(userId), { kind: 'quiet bad', 'aria-label': words.kick(userId) }),
+        ['MUTE', 'BAN'].map((kind) => button(words.restrict[kind].short, () => this.act.restrict(kind, userId), { kind: 'quiet bad', 'aria-label': words.restrict[kind].label(userId) })))));
     const row = { element, count };
     this.#rows.set(userId, row);
     return row;

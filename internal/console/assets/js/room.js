@@ -3,6 +3,7 @@
 import { ask, button, copy, dialog, every, failed, field, h, nothing, pairs, replace, toast } from './ui.js';
 import { deleteRoom, editRoom, loggingConfigurations, messageRate, roomAddress, tagResource } from './rooms.js';
 import { about } from './about.js';
+import { restrict } from './bans.js';
 import { Cast } from './cast.js';
 import { capabilities } from './composer.js';
 import { kick, live } from './live.js';
@@ -32,7 +33,7 @@ export async function room({ api, path: arn, signal, title }) {
     panels.show('live');
     watching.form.as(userId);
   };
-  const people = new People({ kick: (userId) => kick(api, arn, userId), as });
+  const people = new People({ kick: (userId) => kick(api, arn, userId), restrict: (kind, userId) => restrict(api, kind, { room: arn, userId }), as });
   const settings = h('div');
 
   const name = h('h1');

@@ -2,6 +2,7 @@
 // a string, so nothing that a user wrote becomes a part of the page.
 
 import { contained, text } from './text.js';
+import { ours } from './api.js';
 import { cliCommand } from './cli.js';
 
 /**
@@ -134,7 +135,7 @@ export function ask(api, { title, lead, fields = [], operation, input, calls = (
     },
     lead && h('p', {}, lead), fields, problem,
     h('footer', { class: 'actions' },
-      copyCommandButton(() => calls().map(([name, members]) => cliCommand(name, members, api.region)).join('\n')),
+      copyCommandButton(() => calls().map(([name, members]) => cliCommand(name, members, api.region)).join('\n'), { own: ours.has(operation) }),
       h('span', { class: 'gap' }),
       button(text.ui.cancel, () => box.close()), go));
     const box = dialog(title, form);
@@ -148,9 +149,9 @@ export function explain(error) {
   return error.name && error.name !== 'Error' ? [h('strong', {}, error.name), ' ', error.message] : error.message;
 }
 
-/** copyCommandButton copies the AWS CLI command that command() returns. */
-export function copyCommandButton(command, properties = {}) {
-  return button(text.ui.copyCommand, () => copy(command()), { kind: 'quiet', ...properties });
+/** copyCommandButton copies the command that command() returns: of the AWS CLI, or, with own, of parlor. */
+export function copyCommandButton(command, { own = false, ...properties } = {}) {
+  return button(own ? text.ui.copyOwnCommand : text.ui.copyCommand, () => copy(command()), { kind: 'quiet', ...properties });
 }
 
 /** copy puts text on the clipboard, and says so; what is a secret is not shown. */

@@ -53,3 +53,11 @@ test('what the AWS CLI would fetch is said as JSON, and no number is none', () =
   assert.deepEqual(words('CreateRoom', { name: 'a', maximumMessageLength: NaN }), ['ivschat', 'create-room', '--name', 'a', ...end]);
   assert.deepEqual(words('CreateRoom', { name: '-a', maximumMessageLength: NaN }), ['ivschat', 'create-room', '--cli-input-json', '{"name":"-a"}', ...end]);
 });
+
+test('what only Parlor has is a command of parlor', () => {
+  const command = (operation, input) => cliCommand(operation, input, 'us-west-2', 'http://127.0.0.1:4870');
+  assert.equal(command('BanUser', { userId: "-o'neill", roomIdentifier: 'arn:aws:ivschat:us-west-2:1:room/a', durationInSeconds: 600, reason: 'too loud' }),
+    `AWS_REGION=us-west-2 parlor ban --room=arn:aws:ivschat:us-west-2:1:room/a --for=600s --reason='too loud' --endpoint=http://127.0.0.1:4870 -- '-o'\\''neill'`);
+  assert.equal(command('UnmuteUser', { userId: 'u', roomIdentifier: undefined }), 'AWS_REGION=us-west-2 parlor unmute --endpoint=http://127.0.0.1:4870 -- u');
+  assert.equal(command('ListBans', { kind: 'BAN', userId: 'u' }), 'AWS_REGION=us-west-2 parlor bans --kind=BAN --user=u --endpoint=http://127.0.0.1:4870');
+});

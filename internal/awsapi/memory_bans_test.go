@@ -1,0 +1,87 @@
+package awsapi
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"parlor/internal/chat"
+)
+
+// memoryBans are the bans of a store, and what is in the history of its rooms.
+type memoryBans struct {
+	mu      sync.Mutex
+	bans    []chat.Ban
+	history map[string][]string // Ids by user
+}
+
+func (m *memoryBans) PutBan(_ context.Context, ban chat.Ban, quota int) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.remove(ban.Place, ban.UserID, ban.Kind)
+	if quota > 0 && len(m.bans) >= quota {
+		return chat.NewQuotaExceeded(ban.Place, quota)
+	}
+	m.bans = append(m.bans, ban)
+	return nil
+}
+
+func (m *memoryBans) RemoveBan(_ context.Context, place chat.ARN, userID string, kind chat.BanKind) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.remove(place, userID, kind)
+	return nil
+}
+
+// remove takes a ban away; mu is held.
+func (m *memoryBans) remove(place chat.ARN, userID string, kind chat.BanKind) {
+	m.bans = slices.DeleteFunc(m.bans, func(b chat.Ban) bool { return b.Place == place && b.UserID == userID && b.Kind == kind })
+}
+
+func (m *memoryBans) BansOf(_ context.Context, place chat.ARN, now time.Time) ([]chat.Ban, error) {
+	return m.those(func(b chat.Ban) bool { return b.Place == place }, now), nil
+}
+
+func (m *memoryBans) Bans(_ context.Context, scope chat.Scope, filter chat.BanFilter, after chat.Cursor, limit int, now time.Time) ([]chat.Ban, error) {
+	list := m.those(func(b chat.Ban) bool {
+		at := cmp.Or(b.CreateTime.Compare(after.UpdateTime), cmp.Compare(b.ID, after.ID))
+		return b.Place.Scope == scope && (filter.Room == chat.ARN{} || filter.Room == b.Place) && (filter.UserID == "" || filter.UserID == b.UserID) &&
+			(filter.Kind == "" || filter.Kind == b.Kind) && (after == chat.Cursor{} || at < 0)
+	}, now)
+	slices.SortFunc(list, func(a, b chat.Ban) int { return -cmp.Or(a.CreateTime.Compare(b.CreateTime), cmp.Compare(a.ID, b.ID)) })
+	return list[:min(limit, len(list))], nil
+}
+
+// those are the bans that are wanted and not over.
+func (m *memoryBans) those(wanted func(chat.Ban) bool, now time.Time) (list []chat.Ban) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, b := range m.bans {
+		if wanted(b) && (b.ExpireTime.IsZero() || now.Before(b.ExpireTime)) {
+			list = append(list, b)
+		}
+	}
+	return list
+}
+
+func (m *memoryBans) PruneBans(context.Context, time.Time) error { return nil }
+
+func (m *memoryBans) PurgeHistory(_ context.Context, _ chat.ARN, userID string) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ids := m.history[userID]
+	delete(m.history, userID)
+	return ids, nil
+}
+
+// PutBan is that of memoryBans, in rooms that exist.
+func (m *memoryStore) PutBan(ctx context.Context, ban chat.Ban, quota int) error {
+	if ban.Place.Kind == chat.KindRoom {
+		if _, err := m.Room(ctx, ban.Place); err != nil {
+			return err
+		}
+	}
+	return m.memoryBans.PutBan(ctx, ban, quota)
+}

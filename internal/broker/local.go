@@ -27,6 +27,9 @@ type Running interface {
 	Run(ctx context.Context) error
 	// Up reports whether publications reach this node.
 	Up() bool
+	// Recent returns what the broker still has of a room, in order, and the room's
+	// position; the zero Position where it knows of none.
+	Recent(ctx context.Context, room chat.ARN) ([]*chat.Publication, chat.Position, error)
 }
 
 // Local is the broker of a node that is alone. Its zero value is not usable; see
@@ -38,7 +41,7 @@ type Local struct {
 	mu    sync.Mutex
 	rates chat.Rates[rateKey]
 	rooms map[chat.ARN]*localRoom
-	epoch uint64 // the last epoch given to a room
+	epoch uint64 // the last epoch given to a room: higher than those of earlier processes
 	// unsubscribed are rooms whose rate still counted when their last subscriber left,
 	// in the order of leaving: leaving and coming back does not refill a bucket.
 	unsubscribed []chat.ARN
@@ -90,8 +93,9 @@ func (l *Local) admit(pub *chat.Publication, rate int) (subscribed bool, err err
 			return false, err
 		}
 	}
-	if room == nil {
-		return false, nil // nobody is there, and there is nothing to remember
+	if room == nil { // nobody is there, and there is nothing to remember
+		pub.Position = chat.Position{Epoch: l.nextEpoch(), Number: 1}
+		return false, nil
 	}
 	room.last.Number++
 	pub.Position = room.last
@@ -143,10 +147,16 @@ func (l *Local) unsubscribe(arn chat.ARN, room *localRoom) {
 
 // add makes a room with an epoch of its own: one that was forgotten counts anew.
 func (l *Local) add(arn chat.ARN) *localRoom {
-	l.epoch++
-	room := &localRoom{last: chat.Position{Epoch: l.epoch}}
+	room := &localRoom{last: chat.Position{Epoch: l.nextEpoch()}}
 	l.rooms[arn] = room
 	return room
+}
+
+// nextEpoch is higher than all before, also than those of this broker before a restart,
+// if the clock did not go back. l.mu is held.
+func (l *Local) nextEpoch() uint64 {
+	l.epoch = max(uint64(time.Now().UnixMilli()), l.epoch+1)
+	return l.epoch
 }
 
 // forgetIdle drops unsubscribed rooms whose rate no longer counts. A bucket is full
@@ -190,6 +200,11 @@ func (l *Local) Borrow(ctx context.Context, scope chat.Scope, what string, perSe
 // Reserve implements [chat.Broker]. The whole quota is this node's.
 func (l *Local) Reserve(ctx context.Context, _ chat.Scope, n, quota int) (int, error) {
 	return min(n, quota), ctx.Err()
+}
+
+// Recent implements [Running]. What Local published was published by this process.
+func (l *Local) Recent(ctx context.Context, _ chat.ARN) ([]*chat.Publication, chat.Position, error) {
+	return nil, chat.Position{}, ctx.Err()
 }
 
 // Ready implements [chat.Broker]. Local is always ready.

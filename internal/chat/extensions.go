@@ -20,6 +20,7 @@ type Extensions struct {
 	ReadOnly        bool          // only moderators speak
 	SlowMode        time.Duration // between two messages of a user
 	DuplicateWindow time.Duration // in which a user does not say the same thing again
+	History         HistorySpec   // shown to who connects
 }
 
 // extensions read the value of each tag.
@@ -30,6 +31,10 @@ var extensions = map[string]func(*Extensions, string) error{
 	},
 	"parlor:slow-mode": func(x *Extensions, value string) (err error) {
 		x.SlowMode, err = durationBetween(value, time.Second, 6*time.Hour)
+		return err
+	},
+	"parlor:history": func(x *Extensions, value string) (err error) {
+		x.History, err = parseHistory(value)
 		return err
 	},
 	"parlor:duplicate-window": func(x *Extensions, value string) (err error) {

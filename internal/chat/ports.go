@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -177,6 +178,11 @@ type Recorder interface {
 // everything: the first publication begins the first epoch.
 type Position struct {
 	Epoch, Number uint64
+}
+
+// Compare is negative where p is before q, positive where it is after it.
+func (p Position) Compare(q Position) int {
+	return cmp.Or(cmp.Compare(p.Epoch, q.Epoch), cmp.Compare(p.Number, q.Number))
 }
 
 // PublicationKind says what a publication does to the sessions of its room.

@@ -155,7 +155,9 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	}
 	s.service = chat.NewService(chat.ServiceConfig{
 		Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, TokenLifetime: c.TokenLifetime, Quotas: quotas, Notice: notice,
+		History: s.histories(),
 	})
+	s.registerHistory(registry)
 	s.gateway = gateway.New(gateway.Config{
 		Service:      s.service,
 		Broker:       s.broker,
@@ -296,6 +298,11 @@ func (s *Server) Run(ctx context.Context) error {
 			failed <- fmt.Errorf("keep notices: %w", err)
 		}
 	})
+	// Nor does what keeps histories.
+	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopKeeping()
+	var kept sync.WaitGroup
+	kept.Go(func() { s.service.KeepHistory(keeping) })
 	children.Go(func() { s.prune(running) })
 	children.Go(func() { s.hearControl(running) })
 	children.Go(func() { s.renewShares(running) })
@@ -325,8 +332,10 @@ func (s *Server) Run(ctx context.Context) error {
 	children.Wait()
 	stopNoticing()
 	stopRecording()
+	stopKeeping()
 	noted.Wait()
 	recorder.Wait()
+	kept.Wait()
 	s.giveUpShares(connected)
 	disconnect()
 	link.Wait()
@@ -364,7 +373,7 @@ func (s *Server) prune(ctx context.Context) {
 		case <-ticker.C:
 		}
 		if err := s.service.Prune(ctx); err != nil && ctx.Err() == nil {
-			s.logger.Error("prune tokens", "error", err)
+			s.logger.Error("prune tokens and histories", "error", err)
 		}
 	}
 }

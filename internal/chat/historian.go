@@ -318,11 +318,14 @@ func (s *Service) historyChanged(ctx context.Context, arn ARN, before, after His
 	case before.Count == 0:
 		// What was said before, which the broker may still have, is not history.
 		h.add(HistoryEntry{Room: arn, Position: at, Kind: PublishRoomChanged, Accepted: time.Now()}, after)
-	default:
-		if err := h.config.Store.PruneHistory(ctx, arn, after.Count, time.Now().Add(-after.Age)); err != nil {
+	default: // what was not to be seen any more is not seen again
+		if err := h.flush(ctx); err != nil {
+			return err
+		}
+		age := min(before.Age, after.Age)
+		if err := h.config.Store.PruneHistory(ctx, arn, min(before.Count, after.Count), time.Now().Add(-age)); err != nil {
 			return fmt.Errorf("prune the history of room %s: %w", arn, err)
 		}
-		return nil
 	}
 	return h.flush(ctx)
 }

@@ -49,6 +49,7 @@ type nodeOptions struct {
 	sendBuffer    int // bytes that the server's sockets hold
 	tls           bool
 	reviewer      chat.Reviewer
+	history       *memoryHistory
 }
 
 var scope = chat.Scope{Region: "us-west-2", Account: "123456789012"}
@@ -64,7 +65,7 @@ func startNode(t *testing.T, o nodeOptions) *node {
 	n := &node{t: t, options: o, store: &memoryStore{rooms: map[chat.ARN]chat.Room{}, spent: map[chat.TokenID]uint64{}}, registry: prometheus.NewRegistry()}
 	b := &memoryBroker{deliver: func(pub *chat.Publication) { n.gateway.Deliver(pub) }, rooms: map[chat.ARN]*memoryRoom{}}
 	n.broker = b
-	n.service = chat.NewService(chat.ServiceConfig{Store: n.store, Broker: b, Reviewer: o.reviewer, TokenLifetime: o.tokenLifetime})
+	n.service = chat.NewService(chat.ServiceConfig{Store: n.store, Broker: b, Reviewer: o.reviewer, TokenLifetime: o.tokenLifetime, History: o.history.config(t)})
 	n.gateway = New(Config{
 		Service:      n.service,
 		Broker:       b,
@@ -100,6 +101,7 @@ func startNode(t *testing.T, o nodeOptions) *node {
 	var wg sync.WaitGroup
 	wg.Go(func() { server.Serve(listener) })
 	wg.Go(func() { n.gateway.Run(ctx) })
+	wg.Go(func() { n.service.KeepHistory(ctx) })
 	n.stop = sync.OnceFunc(func() {
 		server.Close()
 		cancel()

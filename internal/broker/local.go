@@ -27,9 +27,9 @@ type Running interface {
 	Run(ctx context.Context) error
 	// Up reports whether publications reach this node.
 	Up() bool
-	// Recent returns what the broker still has of a room, in order, and the room's
-	// position; the zero Position where it knows of none.
-	Recent(ctx context.Context, room chat.ARN) ([]*chat.Publication, chat.Position, error)
+	// Recent returns up to last publications that the broker still has of a room, in order,
+	// and the room's position; the zero Position where it knows of none.
+	Recent(ctx context.Context, room chat.ARN, last int) ([]*chat.Publication, chat.Position, error)
 }
 
 // Local is the broker of a node that is alone. Its zero value is not usable; see
@@ -203,7 +203,7 @@ func (l *Local) Reserve(ctx context.Context, _ chat.Scope, n, quota int) (int, e
 }
 
 // Recent implements [Running]. What Local published was published by this process.
-func (l *Local) Recent(ctx context.Context, _ chat.ARN) ([]*chat.Publication, chat.Position, error) {
+func (l *Local) Recent(ctx context.Context, _ chat.ARN, _ int) ([]*chat.Publication, chat.Position, error) {
 	return nil, chat.Position{}, ctx.Err()
 }
 

@@ -12,9 +12,9 @@ import (
 // required.
 type HistoryConfig struct {
 	Store HistoryStore
-	// Recent returns what the broker still has of a room, in order, of what all nodes
-	// published, and the room's position there; nothing, where this node is alone.
-	Recent func(ctx context.Context, room ARN) ([]*Publication, Position, error)
+	// Recent returns up to last publications of all nodes that the broker still has of a
+	// room, in order, and the room's position there; nothing, where this node is alone.
+	Recent func(ctx context.Context, room ARN, last int) ([]*Publication, Position, error)
 	// Failed is told why what is to be stored could not be. It is kept, and tried again.
 	Failed func(error)
 }

@@ -268,6 +268,13 @@ func (all pastEntries) window(count int) []HistoryEntry {
 	return window
 }
 
+// How many publications the broker is asked for: first as many as nodes usually have not
+// stored yet, and if none of those is, for all that it may have.
+const (
+	someRecent = 128
+	allRecent  = 2048
+)
+
 // readHistory reads what is stored of a room's history, and what the broker still has,
 // of which other nodes may not have stored everything yet (unstored): the store first, so
 // that what is stored in between is in one of them.
@@ -280,10 +287,6 @@ func (s *Service) readHistory(ctx context.Context, arn ARN, count int, upTo Posi
 	if err != nil {
 		return nil, nil, err
 	}
-	recent, at, err := h.config.Recent(ctx, arn)
-	if err != nil {
-		return nil, nil, err
-	}
 	var begins Position
 	there := make(map[Position]bool, len(stored))
 	for _, e := range stored {
@@ -292,12 +295,25 @@ func (s *Service) readHistory(ctx context.Context, arn ARN, count int, upTo Posi
 			begins = e.Position
 		}
 	}
-	for _, pub := range recent {
-		if there[pub.Position] || pub.Position.Compare(begins) <= 0 {
-			continue
+	var at Position
+	for _, last := range []int{someRecent, allRecent} {
+		var recent []*Publication
+		if recent, at, err = h.config.Recent(ctx, arn, last); err != nil {
+			return nil, nil, err
 		}
-		if e, ok := NewHistoryEntry(pub); ok {
-			unstored = append(unstored, e)
+		unstored = unstored[:0]
+		known := len(recent) < last // what is before those is stored
+		for _, pub := range recent {
+			if there[pub.Position] || pub.Position.Compare(begins) <= 0 {
+				known = known || len(unstored) == 0
+				continue
+			}
+			if e, ok := NewHistoryEntry(pub); ok {
+				unstored = append(unstored, e)
+			}
+		}
+		if known {
+			break
 		}
 	}
 	all = slices.DeleteFunc(append(stored, unstored...), func(e HistoryEntry) bool {

@@ -30,7 +30,7 @@ func (m *memoryHistory) config(t *testing.T) *chat.HistoryConfig {
 	if m == nil {
 		return nil
 	}
-	return &chat.HistoryConfig{Store: m, Failed: func(err error) { t.Error(err) }, Recent: func(context.Context, chat.ARN) ([]*chat.Publication, chat.Position, error) {
+	return &chat.HistoryConfig{Store: m, Failed: func(err error) { t.Error(err) }, Recent: func(context.Context, chat.ARN, int) ([]*chat.Publication, chat.Position, error) {
 		return m.recent, chat.Position{}, nil
 	}}
 }

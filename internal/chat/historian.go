@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -270,6 +271,21 @@ func (s *Service) HistoryLost() uint64 {
 		return 0
 	}
 	return s.history.lost.Load()
+}
+
+// ForgetHistory is called for a room that was deleted, here or at another node, which has
+// its history forgotten: so is what this one has yet to store.
+func (s *Service) ForgetHistory(arn ARN) {
+	if s.history != nil && s.history.owes(arn) {
+		s.history.forget(arn)
+	}
+}
+
+// owes reports whether something of a room may be stored yet.
+func (h *historian) owes(arn ARN) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.storing) > 0 || slices.ContainsFunc(h.queue, func(w historyWork) bool { return w.entry.Room == arn })
 }
 
 // historyWalk is how many rooms one call of pruneHistory looks at.

@@ -41,7 +41,10 @@ type Local struct {
 	mu    sync.Mutex
 	rates chat.Rates[rateKey]
 	rooms map[chat.ARN]*localRoom
-	epoch uint64 // the last epoch given to a room: higher than those of earlier processes
+	// given are the last positions of rooms that are not in rooms, where the clock has not
+	// passed their epoch; newest is the highest of those epochs.
+	given  map[chat.ARN]chat.Position
+	newest uint64
 	// unsubscribed are rooms whose rate still counted when their last subscriber left,
 	// in the order of leaving: leaving and coming back does not refill a bucket.
 	unsubscribed []chat.ARN
@@ -57,7 +60,7 @@ type localRoom struct {
 // NewLocal returns a broker that calls deliver for every publication of a subscribed
 // room.
 func NewLocal(deliver func(*chat.Publication)) *Local {
-	return &Local{deliver: deliver, rooms: map[chat.ARN]*localRoom{}}
+	return &Local{deliver: deliver, rooms: map[chat.ARN]*localRoom{}, given: map[chat.ARN]chat.Position{}}
 }
 
 // Publish implements [chat.Broker].
@@ -94,7 +97,9 @@ func (l *Local) admit(pub *chat.Publication, rate int) (subscribed bool, err err
 		}
 	}
 	if room == nil { // nobody is there, and there is nothing to remember
-		pub.Position = chat.Position{Epoch: l.nextEpoch(), Number: 1}
+		pub.Position = l.lastOf(pub.Room)
+		pub.Position.Number++
+		l.give(pub.Room, pub.Position)
 		return false, nil
 	}
 	room.last.Number++
@@ -139,24 +144,52 @@ func (l *Local) unsubscribe(arn chat.ARN, room *localRoom) {
 	switch {
 	case room.subscribers > 0:
 	case room.rate.Idle(time.Now()):
-		delete(l.rooms, arn)
+		l.remove(arn)
 	default:
 		l.unsubscribed = append(l.unsubscribed, arn)
 	}
 }
 
+// An epoch is a millisecond of the clock: so the positions of a room are in one order also
+// over restarts, as far as the clock is, and over a change to Redis.
+
 // add makes a room with an epoch of its own: one that was forgotten counts anew.
 func (l *Local) add(arn chat.ARN) *localRoom {
-	room := &localRoom{last: chat.Position{Epoch: l.nextEpoch()}}
+	last := l.lastOf(arn)
+	if last.Number > 0 {
+		last = chat.Position{Epoch: last.Epoch + 1}
+	}
+	delete(l.given, arn)
+	room := &localRoom{last: last}
 	l.rooms[arn] = room
 	return room
 }
 
-// nextEpoch is higher than all before, also than those of this broker before a restart,
-// if the clock did not go back. l.mu is held.
-func (l *Local) nextEpoch() uint64 {
-	l.epoch = max(uint64(time.Now().UnixMilli()), l.epoch+1)
-	return l.epoch
+// lastOf is the last position of a room that is not there. l.mu is held.
+func (l *Local) lastOf(arn chat.ARN) chat.Position {
+	now := uint64(time.Now().UnixMilli())
+	if now > l.newest {
+		clear(l.given)
+	}
+	if given := l.given[arn]; given.Epoch >= now {
+		return given
+	}
+	return chat.Position{Epoch: now}
+}
+
+// give remembers the last position of a room that is not there, as long as lastOf could
+// return another that is not higher. l.mu is held.
+func (l *Local) give(arn chat.ARN, last chat.Position) {
+	if last.Epoch >= uint64(time.Now().UnixMilli()) {
+		l.given[arn] = chat.Position{Epoch: last.Epoch, Number: max(last.Number, 1)}
+		l.newest = max(l.newest, last.Epoch)
+	}
+}
+
+// remove forgets a room. l.mu is held.
+func (l *Local) remove(arn chat.ARN) {
+	l.give(arn, l.rooms[arn].last)
+	delete(l.rooms, arn)
 }
 
 // forgetIdle drops unsubscribed rooms whose rate no longer counts. A bucket is full
@@ -170,7 +203,7 @@ func (l *Local) forgetIdle() {
 			if !room.rate.Idle(now) {
 				break
 			}
-			delete(l.rooms, arn)
+			l.remove(arn)
 		}
 		n++
 	}

@@ -41,31 +41,46 @@ func TestRecent(t *testing.T) {
 }
 
 // Positions are in one order over restarts, also of what is published while nobody is
-// there.
+// there, and of rooms that come and go within a millisecond.
 func TestLocalPositionsGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		arn := chat.ARN{Kind: chat.KindRoom, ID: "room"}
 		var before chat.Position
 		for range 3 {
 			l := NewLocal(func(*chat.Publication) {})
-			for i := range 6 {
-				if i == 2 {
-					_, cancel, err := l.Subscribe(t.Context(), arn)
-					if err != nil {
+			publish := func(n int) {
+				t.Helper()
+				for range n {
+					pub := &chat.Publication{Room: arn}
+					if err := l.Publish(t.Context(), pub, 0); err != nil {
 						t.Fatal(err)
 					}
-					defer cancel()
+					if pub.Position.Compare(before) <= 0 {
+						t.Errorf("got %v after %v", pub.Position, before)
+					}
+					before = pub.Position
 				}
-				pub := &chat.Publication{Room: arn}
-				if err := l.Publish(t.Context(), pub, 0); err != nil {
-					t.Fatal(err)
-				}
-				if pub.Position.Compare(before) <= 0 {
-					t.Errorf("got %v after %v", pub.Position, before)
-				}
-				before = pub.Position
 			}
-			time.Sleep(10 * time.Millisecond) // a restart
+			for i := range 20 {
+				publish(i % 3)
+				at, leave, err := l.Subscribe(t.Context(), arn)
+				if err != nil || at.Compare(before) < 0 || at.Number > 0 {
+					t.Fatalf("subscribed at %v after %v, %v", at, before, err)
+				}
+				publish(i % 4)
+				leave()
+				if i%5 == 4 {
+					time.Sleep(time.Millisecond)
+				}
+			}
+			time.Sleep(50 * time.Millisecond) // a restart
+			if now := uint64(time.Now().UnixMilli()); before.Epoch >= now {
+				t.Errorf("at %d the epoch is %d", now, before.Epoch)
+			}
+			l.Subscribe(t.Context(), chat.ARN{ID: "another"})
+			if len(l.given) > 0 {
+				t.Errorf("%d rooms are remembered that need not be", len(l.given))
+			}
 		}
 	})
 }

@@ -79,6 +79,8 @@ type memoryHistory struct {
 	recent  []*Publication
 	at      Position
 	failed  int
+	rooms   []ARN
+	pruned  []string
 }
 
 func (m *memoryHistory) AppendHistory(_ context.Context, entries []HistoryEntry) error {
@@ -91,10 +93,16 @@ func (m *memoryHistory) AppendHistory(_ context.Context, entries []HistoryEntry)
 	return m.fails
 }
 
-func (m *memoryHistory) PruneHistory(context.Context, ARN, int, time.Time) error {
+func (m *memoryHistory) HistoryRooms(_ context.Context, after ARN, limit int) ([]ARN, error) {
+	rooms := m.rooms[slices.Index(m.rooms, after)+1:]
+	return rooms[:min(limit, len(rooms))], m.fails
+}
+
+func (m *memoryHistory) PruneHistory(_ context.Context, arn ARN, keep int, before time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.prunes++
+	m.pruned = append(m.pruned, fmt.Sprint(slices.Index(m.rooms, arn), " ", keep, " ", time.Since(before)))
 	return m.fails
 }
 
@@ -265,6 +273,54 @@ func TestPurgeHistory(t *testing.T) {
 		plain := w.tagged(t, nil)
 		if ids, err := w.service.PurgeHistory(t.Context(), plain, "ann"); err != nil || len(ids) > 0 {
 			t.Errorf("a room without a history: got %q, %v", ids, err)
+		}
+	})
+}
+
+// Now and then all that is stored is looked at: what is too old goes, and what is of rooms
+// without a history.
+func TestPruneHistories(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		m := &memoryHistory{}
+		w.service.history = newHistorian(m.config())
+		keeps := w.tagged(t, map[string]string{"parlor:history": "20/1h"})
+		gone := ARN{Scope: testScope, Kind: KindRoom, ID: "gone"}
+		m.rooms = []ARN{keeps, w.tagged(t, nil), gone, w.tagged(t, map[string]string{"parlor:read-only": "true"})}
+		for range historyWalk {
+			m.rooms = append(m.rooms, keeps)
+		}
+		if err := w.service.Prune(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(m.pruned[:5], ", "); got != "0 20 1h0m0s, 1 0 0s, 2 0 0s, 3 0 0s, 0 20 1h0m0s" || len(m.pruned) != historyWalk {
+			t.Errorf("got %d: %s", len(m.pruned), got)
+		}
+		m.fails = errors.New("away")
+		if err := w.service.Prune(t.Context()); err == nil {
+			t.Error("the store is away, and nobody is told")
+		}
+	})
+}
+
+// A publication whose outcome is not known may have been shown, and is not stored here;
+// one that failed never.
+func TestHistoryOfFailures(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		m := &memoryHistory{}
+		w.service.history = newHistorian(m.config())
+		room := ARN{Kind: KindRoom, ID: "room"}
+		spec := HistorySpec{Count: 5, Age: time.Hour}
+		pub := &Publication{Room: room, Kind: PublishEvent, ID: "x", Frame: appendEvent(nil, "x", "", "x", nil, time.Now()), Accepted: time.Now()}
+		for _, want := range []error{ErrUnknownOutcome, RateLimitExceeded(room, 1)} {
+			if err := w.service.history.publish(pub, spec, func() error { return want }); err != want {
+				t.Errorf("got %v, want %v", err, want)
+			}
+		}
+		if err := w.service.history.publish(pub, spec, func() error { return nil }); err != nil || w.service.HistoryLost() != 1 {
+			t.Errorf("without a position: got %v, %d lost, want 1", err, w.service.HistoryLost())
+		}
+		if len(w.service.history.queue)+len(w.service.history.underWay) != 0 {
+			t.Error("something is to be stored, or under way")
 		}
 	})
 }

@@ -220,7 +220,7 @@ func TestPostgresIsRefused(t *testing.T) {
 		s.Close()
 		server.Exec(t, database, `INSERT INTO schema_versions (version_id, is_applied) VALUES (77, true)`)
 		_, err = store.OpenPostgres(t.Context(), url)
-		for _, want := range []string{database, "schema version 77", "versions up to 2"} {
+		for _, want := range []string{database, "schema version 77", "knows versions up to "} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("OpenPostgres: got error %v, want it to say %q", err, want)
 			}

@@ -105,7 +105,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	if err == nil {
 		t.Fatal("OpenSQLite: got no error")
 	}
-	for _, want := range []string{dir, "schema version 77", "versions up to 2"} {
+	for _, want := range []string{dir, "schema version 77", "knows versions up to "} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("OpenSQLite: got error %q, want it to say %q", err, want)
 		}
@@ -335,7 +335,8 @@ func TestUpgrade(t *testing.T) {
 		ALTER TABLE spent_tokens DROP COLUMN spender;
 		DROP INDEX rooms_by_update;
 		CREATE INDEX rooms_by_update ON rooms (account, region, update_us, id);
-		DELETE FROM schema_versions WHERE version_id = 2`); err != nil {
+		DROP TABLE history;
+		DELETE FROM schema_versions WHERE version_id > 1`); err != nil {
 		t.Fatal(err)
 	}
 	db.Close()
@@ -350,5 +351,8 @@ func TestUpgrade(t *testing.T) {
 	}
 	if _, err := s.Beat(t.Context(), chat.NodeBeat{ID: "a"}); err != nil {
 		t.Errorf("Beat: %v", err)
+	}
+	if entries, err := s.RoomHistory(t.Context(), newRoom(1).ARN, 10); err != nil || len(entries) > 0 {
+		t.Errorf("RoomHistory: got %d, error %v, want none", len(entries), err)
 	}
 }

@@ -302,6 +302,31 @@ func TestPruneHistories(t *testing.T) {
 	})
 }
 
+// What was delivered by now, and is about to be stored, is in a history that is read now.
+func TestHistoryOfWhatIsUnderWay(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		m := &memoryHistory{}
+		w.service.history = newHistorian(m.config())
+		room, spec := ARN{Kind: KindRoom, ID: "room"}, HistorySpec{Count: 5, Age: time.Hour}
+		at := Position{Epoch: 1, Number: 1}
+		pub := &Publication{Room: room, Kind: PublishEvent, ID: "x", Frame: appendEvent(nil, "x", "", "x", nil, time.Now()), Accepted: time.Now()}
+		var publishing sync.WaitGroup
+		publishing.Go(func() {
+			w.service.history.publish(pub, spec, func() error {
+				pub.Position = at
+				time.Sleep(time.Second) // delivered
+				return nil
+			})
+		})
+		time.Sleep(time.Millisecond)
+		entries, err := w.service.RoomHistory(t.Context(), room, spec, at)
+		if err != nil || len(entries) != 1 || entries[0].ID != "x" {
+			t.Errorf("got %+v, %v", entries, err)
+		}
+		publishing.Wait()
+	})
+}
+
 // A publication whose outcome is not known may have been shown, and is not stored here;
 // one that failed never.
 func TestHistoryOfFailures(t *testing.T) {

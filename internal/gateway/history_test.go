@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -446,6 +447,29 @@ func BenchmarkJoinHistory(b *testing.B) {
 					s.cursor.advance(len(part), func(*logFrame) {})
 				}
 				r.leave(s)
+			}
+		})
+	}
+}
+
+// What a room remembers, beside what every room has.
+func BenchmarkRememberHistory(b *testing.B) {
+	for _, count := range []int{50, 500} {
+		b.Run(fmt.Sprint(count), func(b *testing.B) {
+			for b.Loop() {
+				const rooms = 50
+				remembered := make([]*history, rooms)
+				var before, after runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+				for i := range remembered {
+					r := talkative(b, count)
+					remembered[i] = r.past
+				}
+				runtime.GC()
+				runtime.ReadMemStats(&after)
+				b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/rooms, "B/room")
+				runtime.KeepAlive(remembered)
 			}
 		})
 	}

@@ -328,20 +328,26 @@ func (s *Service) historyChanged(ctx context.Context, arn ARN, before, after His
 	if h == nil || before == after {
 		return nil
 	}
-	switch {
-	case after.Count == 0:
+	if after.Count == 0 {
 		h.forget(arn)
-	case before.Count == 0:
-		// What was said before, which the broker may still have, is not history.
-		h.add(HistoryEntry{Room: arn, Position: at, Kind: PublishRoomChanged, Accepted: time.Now()}, after)
-	default: // what was not to be seen any more is not seen again
-		if err := h.flush(ctx); err != nil {
+		return h.flush(ctx)
+	}
+	// What was said before the tag was set, or was not to be seen any more before it was
+	// changed, is no history now, though the broker may still have it.
+	if before.Count > 0 {
+		seen := HistorySpec{Count: min(before.Count, after.Count), Age: min(before.Age, after.Age)}
+		all, _, err := s.readHistory(ctx, arn, seen, Position{Epoch: 1<<63 - 1})
+		if err != nil {
 			return err
 		}
-		age := min(before.Age, after.Age)
-		if err := h.config.Store.PruneHistory(ctx, arn, min(before.Count, after.Count), time.Now().Add(-age)); err != nil {
+		if kept := all.window(seen.Count); len(kept) > 0 {
+			at = kept[0].Position
+			at.Number--
+		}
+		if err := h.config.Store.PruneHistory(ctx, arn, seen.Count, time.Now().Add(-seen.Age)); err != nil {
 			return fmt.Errorf("prune the history of room %s: %w", arn, err)
 		}
 	}
+	h.add(HistoryEntry{Room: arn, Position: at, Kind: PublishRoomChanged, Accepted: time.Now()}, after)
 	return h.flush(ctx)
 }

@@ -57,7 +57,8 @@ type HistoryEntry struct {
 	Room     ARN
 	Position Position
 	// Kind is PublishMessage or PublishEvent; PublishDelete, which deletes ID; or
-	// PublishRoomChanged, before which nothing is history: the tag was set then.
+	// PublishRoomChanged, before which nothing is history any more: the tag was set, or
+	// changed.
 	Kind     PublicationKind
 	ID       string    // of the message or event; of a deletion: of what it deletes
 	UserID   string    // of a message: its sender
@@ -190,7 +191,7 @@ func (s *Service) HistorySpec(ctx context.Context, arn ARN) (HistorySpec, error)
 // those that were deleted have no Frame. What is published after the position reaches
 // this node, which must be subscribed. The zero position is where no epoch has begun.
 func (s *Service) RoomHistory(ctx context.Context, arn ARN, spec HistorySpec, upTo Position) ([]HistoryEntry, error) {
-	all, unstored, err := s.readHistory(ctx, arn, spec.Count, upTo)
+	all, unstored, err := s.readHistory(ctx, arn, spec, upTo)
 	if err != nil {
 		return nil, err
 	}
@@ -218,9 +219,9 @@ func (s *Service) PurgeHistory(ctx context.Context, arn ARN, userID string) ([]s
 	if err != nil || room.Extensions == nil || room.Extensions.History.Count == 0 {
 		return nil, err
 	}
-	count := room.Extensions.History.Count
+	spec := room.Extensions.History
 	// What nodes have not stored yet is the user's, too.
-	all, _, err := s.readHistory(ctx, arn, count, Position{Epoch: 1<<63 - 1})
+	all, _, err := s.readHistory(ctx, arn, spec, Position{Epoch: 1<<63 - 1})
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +233,7 @@ func (s *Service) PurgeHistory(ctx context.Context, arn ARN, userID string) ([]s
 	for _, id := range ids {
 		purged[id] = true
 	}
-	for _, e := range all.window(count) {
+	for _, e := range all.window(spec.Count) {
 		if e.Kind == PublishMessage && e.UserID == userID && len(e.Frame) > 0 && !purged[e.ID] {
 			ids = append(ids, e.ID)
 		}
@@ -278,12 +279,12 @@ const (
 // readHistory reads what is stored of a room's history, and what the broker still has,
 // of which other nodes may not have stored everything yet (unstored): the store first, so
 // that what is stored in between is in one of them.
-func (s *Service) readHistory(ctx context.Context, arn ARN, count int, upTo Position) (all pastEntries, unstored []HistoryEntry, err error) {
+func (s *Service) readHistory(ctx context.Context, arn ARN, spec HistorySpec, upTo Position) (all pastEntries, unstored []HistoryEntry, err error) {
 	h := s.history
 	if err := h.settle(ctx, arn); err != nil {
 		return nil, nil, err
 	}
-	stored, err := h.config.Store.RoomHistory(ctx, arn, count)
+	stored, err := h.config.Store.RoomHistory(ctx, arn, spec.Count)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -308,7 +309,7 @@ func (s *Service) readHistory(ctx context.Context, arn ARN, count int, upTo Posi
 				known = known || len(unstored) == 0
 				continue
 			}
-			if e, ok := NewHistoryEntry(pub); ok {
+			if e, ok := NewHistoryEntry(pub); ok && time.Since(e.Accepted) < spec.Age {
 				unstored = append(unstored, e)
 			}
 		}

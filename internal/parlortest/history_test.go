@@ -179,8 +179,18 @@ func TestNodesHistory(t *testing.T) {
 	all("off", "")
 	setHistory(t, n.clients[1], room, "50")
 	all("on again", "")
-	n.view(2, room, "eve").say("new")
-	all("and from then on", "new")
+	eve := n.view(2, room, "eve")
+	for _, text := range []string{"new", "newer", "newest"} {
+		eve.say(text)
+	}
+	all("and from then on", "new newer newest")
+	setHistory(t, n.clients[0], room, "2")
+	setHistory(t, n.clients[0], room, "50")
+	all("what two left out", "newer newest") // though the broker has it still
+	n.restart(1)
+	n.clients[1] = n.servers[1].Client(t)
+	eve.say("last")
+	all("and then", "newer newest last")
 	must[*ivschat.DeleteRoomOutput](t)(n.clients[0].DeleteRoom(t.Context(), &ivschat.DeleteRoomInput{Identifier: &room}))
 	time.Sleep(soon)
 	inDatabase(t, n.database, `DO $$ BEGIN IF EXISTS (SELECT 1 FROM history) THEN RAISE EXCEPTION 'left of a deleted room: %', (SELECT string_agg(kind || ' ' || id || ' ' || epoch || '.' || number || ' ' || encode(frame, 'escape'), '; ') FROM history); END IF; END $$`)

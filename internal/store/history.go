@@ -42,16 +42,15 @@ const (
 	sqlDeleteHistory       = `DELETE FROM history WHERE` + historyRoom
 	sqlDeleteHistoryTo     = `DELETE FROM history WHERE` + historyRoom + ` AND (epoch, number) < ($4, $5)`
 	sqlDeleteHistoryBefore = `DELETE FROM history WHERE` + historyRoom + ` AND kind IN (0, 1) AND accepted_us < $4`
-	sqlDeleteHistoryMarks  = `DELETE FROM history WHERE` + historyRoom + ` AND kind NOT IN (0, 1) AND accepted_us < $4`
+	sqlDeleteDeletions     = `DELETE FROM history WHERE` + historyRoom + ` AND kind = 2 AND accepted_us < $4`
 
 	// The least room after ($1, $2, $3): one step into the index.
 	sqlNextHistoryRoom = `SELECT account, region, room_id FROM history WHERE (account, region, room_id) > ($1, $2, $3) ` +
 		`ORDER BY account, region, room_id LIMIT 1`
 )
 
-// markLife is how long deletions and beginnings are kept: as long as something may come
-// late that they are about, and longer than a broker remembers.
-const markLife = time.Hour
+// deletionLife is how long deletions are kept: as long as what they delete may come late.
+const deletionLife = time.Hour
 
 // sqlAppendHistory are the statements that insert 1, 2, 4 … rows.
 var sqlAppendHistory = func() (texts [6]string) {
@@ -203,7 +202,7 @@ func (s *Store) PruneHistory(ctx context.Context, room chat.ARN, keep int, befor
 		if _, err := q.exec(sqlDeleteLate, with(none)...); err != nil {
 			return err
 		}
-		_, err = q.exec(sqlDeleteHistoryMarks, with(micros(time.Now().Add(-markLife)))...)
+		_, err = q.exec(sqlDeleteDeletions, with(micros(time.Now().Add(-deletionLife)))...)
 		return err
 	})
 	if err != nil {

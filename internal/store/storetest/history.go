@@ -118,11 +118,14 @@ func testHistory(t *testing.T, store chat.Store) {
 	p.prune(10, time.Time{})
 	p.want("when deletions are forgotten", 10, "1.7 1.9 2.1 -2.9 2.10 -2.13")
 
-	p.append(p.mark(2, 15, "", time.Now()), p.mark(2, 16, "x", time.Now()))
+	p.append(p.mark(2, 15, "", noon), p.mark(2, 16, "x", time.Now()))
 	p.prune(4, time.Time{})
 	p.want("pruned by number", 10, "2.1 -2.9 2.10 -2.13 b2.15 d2.16")
 	p.prune(4, noon.Add(9500*time.Millisecond))
 	p.want("pruned by age", 10, "2.10 -2.13 b2.15 d2.16")
+	p.append(p.entry(2, 17, "ann"), p.entry(2, 18, "ann"))
+	p.prune(2, time.Time{})
+	p.want("a beginning that matters no more", 10, "2.17 2.18")
 	p.prune(0, time.Time{})
 	p.want("forgotten", 10, "")
 }

@@ -42,7 +42,7 @@ func (f *fixture) own(t *testing.T, operation, body string, into any) {
 func TestBans(t *testing.T) {
 	var told []chat.Notice
 	f := newFixture(t, func(c *Config) { c.Notice = func(n chat.Notice) { told = append(told, n) } })
-	room := f.created(t, "CreateRoom", `{}`)
+	room := f.created(t, "CreateRoom", `{"tags":{"parlor:history":"50"}}`)
 	f.own(t, "BanUser", `{"userId":"eve","roomIdentifier":"`+room+`","durationInSeconds":60,"reason":"spam"}`, nil)
 	f.own(t, "MuteUser", `{"userId":"bob"}`, nil)
 	var all listedBans
@@ -77,7 +77,7 @@ func TestBans(t *testing.T) {
 	if len(all.Bans) != 1 {
 		t.Errorf("got %+v, want that of the room", all)
 	}
-	f.store.history = map[string][]string{"eve": {"AAAAAAAAAAAA"}}
+	f.kept.ids = []string{"AAAAAAAAAAAA"}
 	var purged struct{ Deleted *int }
 	f.own(t, "PurgeUser", `{"userId":"eve","roomIdentifier":"`+room+`"}`, &purged)
 	if purged.Deleted == nil || *purged.Deleted != 1 {

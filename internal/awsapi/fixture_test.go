@@ -52,6 +52,7 @@ type fixture struct {
 	*Handler
 	store    *memoryStore
 	broker   *recordingBroker
+	kept     memoryHistory
 	registry *prometheus.Registry
 	logged   *syncBuffer
 }
@@ -65,7 +66,7 @@ func newFixture(_ testing.TB, change ...func(*Config)) *fixture {
 	}
 	c := Config{
 		Service: chat.NewService(chat.ServiceConfig{
-			Store: f.store, Broker: f.broker, TokenLifetime: time.Hour,
+			Store: f.store, Broker: f.broker, TokenLifetime: time.Hour, History: f.kept.config(),
 		}),
 		Logger:         slog.New(slog.NewJSONHandler(f.logged, nil)),
 		Metrics:        f.registry,

@@ -10,11 +10,10 @@ import (
 	"parlor/internal/chat"
 )
 
-// memoryBans are the bans of a store, and what is in the history of its rooms.
+// memoryBans are the bans of a store.
 type memoryBans struct {
-	mu      sync.Mutex
-	bans    []chat.Ban
-	history map[string][]string // Ids by user
+	mu   sync.Mutex
+	bans []chat.Ban
 }
 
 func (m *memoryBans) PutBan(_ context.Context, ban chat.Ban, quota int) error {
@@ -68,14 +67,6 @@ func (m *memoryBans) those(wanted func(chat.Ban) bool, now time.Time) (list []ch
 
 func (m *memoryBans) PruneBans(context.Context, time.Time) error { return nil }
 
-func (m *memoryBans) PurgeHistory(_ context.Context, _ chat.ARN, userID string) ([]string, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	ids := m.history[userID]
-	delete(m.history, userID)
-	return ids, nil
-}
-
 // PutBan is that of memoryBans, in rooms that exist.
 func (m *memoryStore) PutBan(ctx context.Context, ban chat.Ban, quota int) error {
 	if ban.Place.Kind == chat.KindRoom {
@@ -84,4 +75,28 @@ func (m *memoryStore) PutBan(ctx context.Context, ban chat.Ban, quota int) error
 		}
 	}
 	return m.memoryBans.PutBan(ctx, ban, quota)
+}
+
+// memoryHistory is what the history of a room has of a user.
+type memoryHistory struct {
+	chat.HistoryStore
+
+	ids []string
+}
+
+func (m *memoryHistory) RoomHistory(context.Context, chat.ARN, int) ([]chat.HistoryEntry, error) {
+	return nil, nil
+}
+
+func (m *memoryHistory) PurgeHistory(_ context.Context, _ chat.ARN, userID string) ([]string, error) {
+	if userID != "eve" {
+		return nil, nil
+	}
+	return m.ids, nil
+}
+
+func (m *memoryHistory) config() *chat.HistoryConfig {
+	return &chat.HistoryConfig{Store: m, Failed: func(error) {}, Recent: func(context.Context, chat.ARN, int) ([]*chat.Publication, chat.Position, error) {
+		return nil, chat.Position{}, nil
+	}}
 }

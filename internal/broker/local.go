@@ -27,6 +27,9 @@ type Running interface {
 	Run(ctx context.Context) error
 	// Up reports whether publications reach this node.
 	Up() bool
+	// Recent returns up to last publications that the broker still has of a room, in order,
+	// and the room's position; the zero Position where it knows of none.
+	Recent(ctx context.Context, room chat.ARN, last int) ([]*chat.Publication, chat.Position, error)
 }
 
 // Local is the broker of a node that is alone. Its zero value is not usable; see
@@ -39,7 +42,10 @@ type Local struct {
 	mu    sync.Mutex
 	rates chat.Rates[rateKey]
 	rooms map[chat.ARN]*localRoom
-	epoch uint64 // the last epoch given to a room
+	// given are the last positions of rooms that are not in rooms, where the clock has not
+	// passed their epoch; newest is the highest of those epochs.
+	given  map[chat.ARN]chat.Position
+	newest uint64
 	// unsubscribed are rooms whose rate still counted when their last subscriber left,
 	// in the order of leaving: leaving and coming back does not refill a bucket.
 	unsubscribed []chat.ARN
@@ -55,7 +61,7 @@ type localRoom struct {
 // NewLocal returns a broker that calls deliver for every publication of a subscribed
 // room.
 func NewLocal(deliver func(*chat.Publication)) *Local {
-	return &Local{deliver: deliver, rooms: map[chat.ARN]*localRoom{}}
+	return &Local{deliver: deliver, rooms: map[chat.ARN]*localRoom{}, given: map[chat.ARN]chat.Position{}}
 }
 
 // Publish implements [chat.Broker].
@@ -91,8 +97,11 @@ func (l *Local) admit(pub *chat.Publication, rate int) (subscribed bool, err err
 			return false, err
 		}
 	}
-	if room == nil {
-		return false, nil // nobody is there, and there is nothing to remember
+	if room == nil { // nobody is there, and there is nothing to remember
+		pub.Position = l.lastOf(pub.Room)
+		pub.Position.Number++
+		l.give(pub.Room, pub.Position)
+		return false, nil
 	}
 	room.last.Number++
 	pub.Position = room.last
@@ -136,18 +145,52 @@ func (l *Local) unsubscribe(arn chat.ARN, room *localRoom) {
 	switch {
 	case room.subscribers > 0:
 	case room.rate.Idle(time.Now()):
-		delete(l.rooms, arn)
+		l.remove(arn)
 	default:
 		l.unsubscribed = append(l.unsubscribed, arn)
 	}
 }
 
+// An epoch is a millisecond of the clock: so the positions of a room are in one order also
+// over restarts, as far as the clock is, and over a change to Redis.
+
 // add makes a room with an epoch of its own: one that was forgotten counts anew.
 func (l *Local) add(arn chat.ARN) *localRoom {
-	l.epoch++
-	room := &localRoom{last: chat.Position{Epoch: l.epoch}}
+	last := l.lastOf(arn)
+	if last.Number > 0 {
+		last = chat.Position{Epoch: last.Epoch + 1}
+	}
+	delete(l.given, arn)
+	room := &localRoom{last: last}
 	l.rooms[arn] = room
 	return room
+}
+
+// lastOf is the last position of a room that is not there. l.mu is held.
+func (l *Local) lastOf(arn chat.ARN) chat.Position {
+	now := uint64(time.Now().UnixMilli())
+	if now > l.newest {
+		clear(l.given)
+	}
+	if given := l.given[arn]; given.Epoch >= now {
+		return given
+	}
+	return chat.Position{Epoch: now}
+}
+
+// give remembers the last position of a room that is not there, as long as lastOf could
+// return another that is not higher. l.mu is held.
+func (l *Local) give(arn chat.ARN, last chat.Position) {
+	if last.Epoch >= uint64(time.Now().UnixMilli()) {
+		l.given[arn] = chat.Position{Epoch: last.Epoch, Number: max(last.Number, 1)}
+		l.newest = max(l.newest, last.Epoch)
+	}
+}
+
+// remove forgets a room. l.mu is held.
+func (l *Local) remove(arn chat.ARN) {
+	l.give(arn, l.rooms[arn].last)
+	delete(l.rooms, arn)
 }
 
 // forgetIdle drops unsubscribed rooms whose rate no longer counts. A bucket is full
@@ -161,7 +204,7 @@ func (l *Local) forgetIdle() {
 			if !room.rate.Idle(now) {
 				break
 			}
-			delete(l.rooms, arn)
+			l.remove(arn)
 		}
 		n++
 	}
@@ -202,6 +245,11 @@ func (l *Local) Borrow(ctx context.Context, scope chat.Scope, what string, perSe
 // Reserve implements [chat.Broker]. The whole quota is this node's.
 func (l *Local) Reserve(ctx context.Context, _ chat.Scope, n, quota int) (int, error) {
 	return min(n, quota), ctx.Err()
+}
+
+// Recent implements [Running]. What Local published was published by this process.
+func (l *Local) Recent(ctx context.Context, _ chat.ARN, _ int) ([]*chat.Publication, chat.Position, error) {
+	return nil, chat.Position{}, ctx.Err()
 }
 
 // Ready implements [chat.Broker]. Local is always ready.

@@ -321,12 +321,12 @@ func (s *Service) ListBans(ctx context.Context, scope Scope, filter BanFilter, p
 // PurgeUser takes a user's messages out of a room's history, and asks every client in the
 // room to un-render them. It returns how many there were.
 func (s *Service) PurgeUser(ctx context.Context, arn ARN, userID string) (int, error) {
-	room, err := s.store.Room(ctx, arn)
+	room, err := s.loadRoom(ctx, arn)
 	if err != nil {
 		return 0, err
 	}
 	ctx = context.WithoutCancel(ctx) // nobody could ask for the rest again
-	ids, err := s.store.PurgeHistory(ctx, arn, userID)
+	ids, err := s.PurgeHistory(ctx, arn, userID)
 	if err != nil {
 		return 0, err
 	}

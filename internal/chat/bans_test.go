@@ -190,8 +190,15 @@ func TestBanOnDisconnectTag(t *testing.T) {
 
 func TestPurgeUser(t *testing.T) {
 	w := newWorld()
-	room := w.room(t, RoomSpec{}).ARN
-	w.store.history = map[string][]string{"eve": {"AAAAAAAAAAAA", "BBBBBBBBBBBB"}}
+	kept := &memoryHistory{}
+	w.service = NewService(ServiceConfig{Store: w.store, Broker: w.broker, TokenLifetime: time.Hour, History: kept.config()})
+	room := w.tagged(t, map[string]string{"parlor:history": "50"})
+	for i, said := range []HistoryEntry{{ID: "AAAAAAAAAAAA", UserID: "eve"}, {ID: "CCCCCCCCCCCC", UserID: "ann"}, {ID: "BBBBBBBBBBBB", UserID: "eve"}} {
+		said.Room, said.Position, said.Frame, said.Accepted = room, Position{Epoch: 1, Number: uint64(i + 1)}, []byte("{}"), time.Now()
+		if err := kept.AppendHistory(t.Context(), []HistoryEntry{said}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	w.broker.taken()
 	n, err := w.service.PurgeUser(t.Context(), room, "eve")
 	all := w.broker.taken()

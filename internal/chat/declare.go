@@ -49,7 +49,8 @@ func (s *Service) DeclareRoom(ctx context.Context, arn ARN, spec RoomSpec) (Decl
 	if err != nil {
 		return "", err
 	}
-	return DeclaredChanged, s.publishControl(ctx, arn, PublishRoomChanged)
+	_, err = s.publishControl(ctx, arn, PublishRoomChanged)
+	return DeclaredChanged, err
 }
 
 // DeclareLoggingConfiguration is DeclareRoom for a logging configuration.

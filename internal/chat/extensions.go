@@ -24,6 +24,7 @@ type Extensions struct {
 	Filter          string        // the name of the rules that messages are judged by
 	Attendance      Attendance    // what is to be known of who is there
 	BanOnDisconnect time.Duration // for which who is disconnected is also banned
+	History         HistorySpec   // shown to who connects
 }
 
 // extensions read the value of each tag.
@@ -56,6 +57,10 @@ var extensions = map[string]func(*Extensions, string) error{
 	},
 	"parlor:max-connections-per-user": func(x *Extensions, value string) (err error) {
 		x.Attendance.Most, err = connectionsPerUser(value)
+		return err
+	},
+	"parlor:history": func(x *Extensions, value string) (err error) {
+		x.History, err = parseHistory(value)
 		return err
 	},
 	"parlor:duplicate-window": func(x *Extensions, value string) (err error) {

@@ -8,11 +8,10 @@ import (
 	"time"
 )
 
-// memoryBans are the bans of a store, and what is in the history of its rooms.
+// memoryBans are the bans of a store.
 type memoryBans struct {
-	mu      sync.Mutex
-	bans    []Ban
-	history map[string][]string // Ids by user
+	mu   sync.Mutex
+	bans []Ban
 }
 
 func (m *memoryBans) PutBan(_ context.Context, ban Ban, quota int) error {
@@ -65,11 +64,3 @@ func (m *memoryBans) those(wanted func(Ban) bool, now time.Time) (list []Ban) {
 }
 
 func (m *memoryBans) PruneBans(context.Context, time.Time) error { return nil }
-
-func (m *memoryBans) PurgeHistory(_ context.Context, _ ARN, userID string) ([]string, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	ids := m.history[userID]
-	delete(m.history, userID)
-	return ids, nil
-}

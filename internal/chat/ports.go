@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -64,9 +65,6 @@ type Store interface {
 	Bans(ctx context.Context, scope Scope, filter BanFilter, after Cursor, limit int, now time.Time) ([]Ban, error)
 	// PruneBans forgets those that are over at now, as PruneTokens does.
 	PruneBans(ctx context.Context, now time.Time) error
-
-	// PurgeHistory takes a user's messages out of a room's history, and returns their Ids.
-	PurgeHistory(ctx context.Context, room ARN, userID string) (ids []string, err error)
 
 	// TokenKeys returns the key ring, oldest first.
 	TokenKeys(ctx context.Context) ([]TokenKey, error)
@@ -207,6 +205,11 @@ type Faults interface {
 // everything: the first publication begins the first epoch.
 type Position struct {
 	Epoch, Number uint64
+}
+
+// Compare is negative where p is before q, positive where it is after it.
+func (p Position) Compare(q Position) int {
+	return cmp.Or(cmp.Compare(p.Epoch, q.Epoch), cmp.Compare(p.Number, q.Number))
 }
 
 // PublicationKind says what a publication does to the sessions of its room.

@@ -6,9 +6,17 @@ import (
 	"fmt"
 )
 
-// show publishes what clients see, and has it recorded where the room logs: noted
-// before, so that nothing is seen that is not recorded, and marked after.
+// show publishes what clients see, and has it kept where the room has a history.
 func (s *Service) show(ctx context.Context, pub *Publication, room *Room, rate int) error {
+	if x := room.Extensions; x != nil && x.History.Count > 0 && s.history != nil {
+		return s.history.publish(pub, x.History, func() error { return s.record(ctx, pub, room, rate) })
+	}
+	return s.record(ctx, pub, room, rate)
+}
+
+// record publishes what clients see, and has it recorded where the room logs: noted
+// before, so that nothing is seen that is not recorded, and marked after.
+func (s *Service) record(ctx context.Context, pub *Publication, room *Room, rate int) error {
 	if len(room.LoggingConfigurations) == 0 || s.recorder == nil {
 		return s.publish(ctx, pub, rate)
 	}

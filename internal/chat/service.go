@@ -27,10 +27,11 @@ type Service struct {
 	filters       map[string]Filter
 	tracer        Tracer
 	traced        traced
+	history       *historian // nil: none is kept
 }
 
 // ServiceConfig is what a Service works with. All members are required but Reviewer,
-// Recorder, Tracer, Quotas and Faults.
+// Recorder, Tracer, Quotas, Faults and History.
 type ServiceConfig struct {
 	Store  Store
 	Broker Broker
@@ -52,6 +53,8 @@ type ServiceConfig struct {
 	Faults Faults
 	// Notice, unless nil, is told of what moderators in rooms do.
 	Notice func(Notice)
+	// History is what histories of rooms need. Without it rooms have none.
+	History *HistoryConfig
 }
 
 func NewService(c ServiceConfig) *Service {
@@ -70,6 +73,7 @@ func NewService(c ServiceConfig) *Service {
 		notice:        c.Notice,
 		filters:       c.Filters,
 		tracer:        c.Tracer,
+		history:       newHistorian(c.History),
 	}
 }
 
@@ -84,11 +88,11 @@ func (s *Service) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Prune forgets used tokens, retired keys and bans that no longer matter. It is meant to be
-// called every few minutes.
+// Prune forgets used tokens, retired keys, bans and histories that no longer matter. It
+// is meant to be called every few minutes.
 func (s *Service) Prune(ctx context.Context) error {
 	now := time.Now().UTC()
-	return errors.Join(s.store.PruneTokens(ctx, now.Add(-keyLife), now), s.store.PruneBans(ctx, now))
+	return errors.Join(s.store.PruneTokens(ctx, now.Add(-keyLife), now), s.store.PruneBans(ctx, now), s.pruneHistory(ctx))
 }
 
 // storedNow is the present at the precision that is stored.
@@ -230,7 +234,8 @@ func (s *Service) UpdateRoom(ctx context.Context, arn ARN, change RoomChange) (R
 	if err != nil {
 		return Room{}, err
 	}
-	return room, s.publishControl(ctx, arn, PublishRoomChanged)
+	_, err = s.publishControl(ctx, arn, PublishRoomChanged)
+	return room, err
 }
 
 // DeleteRoom deletes a room and ends its sessions.
@@ -240,19 +245,23 @@ func (s *Service) DeleteRoom(ctx context.Context, arn ARN) error {
 	if err := s.store.DeleteRoom(context.WithoutCancel(ctx), arn); err != nil {
 		return err
 	}
-	return s.publishControl(ctx, arn, PublishRoomDeleted)
+	_, err := s.publishControl(ctx, arn, PublishRoomDeleted)
+	if s.history != nil {
+		s.history.forget(arn) // and if not, pruneHistory does
+	}
+	return err
 }
 
 // publishControl tells every node what happened to a room. The caller's going away
 // must stop neither this nor the write before it, which might happen all the same:
 // nobody would hear of it.
-func (s *Service) publishControl(ctx context.Context, arn ARN, kind PublicationKind) error {
+func (s *Service) publishControl(ctx context.Context, arn ARN, kind PublicationKind) (Position, error) {
 	ctx = context.WithoutCancel(ctx)
-	err := s.broker.Publish(ctx, &Publication{Room: arn, Kind: kind, ID: NewID(), Accepted: time.Now()}, 0)
-	if err != nil {
-		return fmt.Errorf("publish a change of room %s: %w", arn, err)
+	pub := &Publication{Room: arn, Kind: kind, ID: NewID(), Accepted: time.Now()}
+	if err := s.broker.Publish(ctx, pub, 0); err != nil {
+		return Position{}, fmt.Errorf("publish a change of room %s: %w", arn, err)
 	}
-	return nil
+	return pub.Position, nil
 }
 
 // ListRooms returns a page of the scope's rooms, most recently updated first, and the
@@ -419,14 +428,20 @@ func (s *Service) changeTags(ctx context.Context, arn ARN, change func(map[strin
 		})
 		return err
 	}
-	_, err := s.store.UpdateRoom(context.WithoutCancel(ctx), arn, func(r Room) (_ Room, err error) {
+	var before map[string]string
+	room, err := s.store.UpdateRoom(context.WithoutCancel(ctx), arn, func(r Room) (_ Room, err error) {
+		before = r.Tags
 		r.Tags, err = change(r.Tags)
 		return r, err
 	})
 	if err != nil {
 		return err
 	}
-	return s.publishControl(ctx, arn, PublishRoomChanged)
+	at, err := s.publishControl(ctx, arn, PublishRoomChanged)
+	if err != nil {
+		return err
+	}
+	return s.historyChanged(context.WithoutCancel(ctx), arn, historyOf(before), historyOf(room.Tags), at)
 }
 
 // TokenSpec is the input of CreateChatToken.
@@ -473,8 +488,8 @@ func (s *Service) SendEvent(ctx context.Context, room ARN, name string, attribut
 }
 
 // DeleteMessage asks every client in the room to un-render a message, and returns the
-// Id of the event that does so. Whether there was such a message is not known: none
-// is kept.
+// Id of the event that does so. Whether there was such a message is not known: only
+// rooms with a history keep some.
 //
 // IVS: DeleteMessage
 func (s *Service) DeleteMessage(ctx context.Context, room ARN, messageID, reason string) (string, error) {
@@ -494,7 +509,7 @@ func (s *Service) DisconnectUser(ctx context.Context, by Actor, room ARN, userID
 // moderate publishes an event that the control plane asked for.
 func (s *Service) moderate(ctx context.Context, by Actor, pub *Publication, name string, attributes map[string]string) (string, error) {
 	pub.Accepted = time.Now()
-	room, err := s.store.Room(ctx, pub.Room)
+	room, err := s.loadRoom(ctx, pub.Room)
 	if err != nil {
 		return "", err
 	}

@@ -185,7 +185,7 @@ func TestWhatIsNotUnderstood(t *testing.T) {
 		{"unknown members", `{"fault":"drop","rom":"x","times":3}`, []string{"rom: drop has no such member; there are room, user", "times: drop has no such member"}},
 		{"the wrong types", `{"fault":"error","on":3}`, []string{"wrong type"}},
 		{"nothing to be about", `{"fault":"error","status":503}`, []string{"on: say what it is about", "CreateRoom", "handshake"}},
-		{"an unknown target", `{"fault":"error","on":"Room","status":503}`, []string{`on: there is no "Room"; there are api, CreateChatToken`}},
+		{"an unknown target", `{"fault":"error","on":"Room","status":503}`, []string{`on: there is no "Room"; there are api, BanUser, CreateChatToken`}},
 		{"a status that is none", `{"fault":"error","on":"api","status":418}`, []string{"status: for api the value must be one of 400, 402, 403, 404, 409, 429, 500, 503"}},
 		{"a status of another target", `{"fault":"error","on":["handshake","SEND_MESSAGE"],"status":503}`, []string{"status: for SEND_MESSAGE the value must be one of 400, 401, 403, 404, 406, 413, 429, 500"}},
 		{"a review with a status", `{"fault":"error","on":"review","status":500}`, []string{"status: a review that fails has none"}},

@@ -307,6 +307,9 @@ func (g *Gateway) Deliver(pub *chat.Publication) {
 	case chat.PublishRoomChanged, chat.PublishRoomDeleted, chat.PublishGap:
 		g.service.ForgetRoom(pub.Room)
 	}
+	if pub.Kind == chat.PublishRoomDeleted {
+		g.service.ForgetHistory(pub.Room)
+	}
 	g.mu.Lock()
 	r := g.rooms[pub.Room]
 	g.mu.Unlock()

@@ -152,6 +152,9 @@ func (g *Gateway) tryAdmit(ctx context.Context, token string, by uint64) (*chat.
 			g.leave(room)
 		}
 	}()
+	if err := g.recall(ctx, room); err != nil {
+		return nil, nil, err
+	}
 	core, err := g.service.Admit(ctx, claims, by)
 	if err == nil && g.generation.Load() != generation { // the token is from before
 		g.service.Depart(core)

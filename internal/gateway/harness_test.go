@@ -50,6 +50,7 @@ type nodeOptions struct {
 	tls           bool
 	reviewer      chat.Reviewer
 	tracer        chat.Tracer
+	history       *memoryHistory
 }
 
 var scope = chat.Scope{Region: "us-west-2", Account: "123456789012"}
@@ -65,7 +66,7 @@ func startNode(t *testing.T, o nodeOptions) *node {
 	n := &node{t: t, options: o, store: &memoryStore{rooms: map[chat.ARN]chat.Room{}, spent: map[chat.TokenID]uint64{}}, registry: prometheus.NewRegistry()}
 	b := &memoryBroker{deliver: func(pub *chat.Publication) { n.gateway.Deliver(pub) }, rooms: map[chat.ARN]*memoryRoom{}}
 	n.broker = b
-	n.service = chat.NewService(chat.ServiceConfig{Store: n.store, Broker: b, Reviewer: o.reviewer, Tracer: o.tracer, TokenLifetime: o.tokenLifetime})
+	n.service = chat.NewService(chat.ServiceConfig{Store: n.store, Broker: b, Reviewer: o.reviewer, Tracer: o.tracer, TokenLifetime: o.tokenLifetime, History: o.history.config(t)})
 	n.gateway = New(Config{
 		Service:      n.service,
 		Broker:       b,
@@ -101,6 +102,7 @@ func startNode(t *testing.T, o nodeOptions) *node {
 	var wg sync.WaitGroup
 	wg.Go(func() { server.Serve(listener) })
 	wg.Go(func() { n.gateway.Run(ctx) })
+	wg.Go(func() { n.service.KeepHistory(ctx) })
 	n.stop = sync.OnceFunc(func() {
 		server.Close()
 		cancel()

@@ -39,6 +39,7 @@ type chunk struct {
 	frames []logFrame
 	n      atomic.Uint32
 	next   atomic.Pointer[chunk] // set once; then n does not change any more
+	then   *cursor               // of a history's chunk (history.go): where it leads, instead of next
 }
 
 // logFrame says where a frame ends in its chunk, and what is counted of it.
@@ -48,8 +49,15 @@ type logFrame struct {
 	kind     chat.PublicationKind
 }
 
+// kindPast is the kind of frames of a history.
+const kindPast = chat.PublishRoomChanged // which itself has none
+
 func newRoomLog() *roomLog {
-	return &roomLog{tail: &chunk{}} // a chunk without room, for the first cursors to wait in
+	// A chunk without room, for the first cursors to wait in. What is before it, is for
+	// histories.
+	l := &roomLog{tail: &chunk{base: 2 * maxHistory}}
+	l.end.Store(l.tail.base)
+	return l
 }
 
 // append adds a frame of the given header and payload. It reports whether it began a
@@ -121,6 +129,10 @@ func (c *cursor) pending(limit uint64) []byte {
 				end -= uint32(over - limit)
 			}
 			return c.chunk.buf[c.off:end]
+		}
+		if c.chunk.then != nil {
+			*c = *c.chunk.then
+			continue
 		}
 		if next == nil {
 			return nil

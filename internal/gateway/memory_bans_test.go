@@ -11,12 +11,11 @@ import (
 	"parlor/internal/chat"
 )
 
-// memoryBans are the bans of a store, and what is in the history of its rooms.
+// memoryBans are the bans of a store.
 type memoryBans struct {
-	mu      sync.Mutex
-	bans    []chat.Ban
-	history map[string][]string // Ids by user
-	fails   int                 // how many more calls of Bans do
+	mu    sync.Mutex
+	bans  []chat.Ban
+	fails int // how many more calls of Bans do
 }
 
 func (m *memoryBans) PutBan(_ context.Context, ban chat.Ban, quota int) error {
@@ -83,11 +82,3 @@ func (m *memoryBans) those(wanted func(chat.Ban) bool, now time.Time) (list []ch
 }
 
 func (m *memoryBans) PruneBans(context.Context, time.Time) error { return nil }
-
-func (m *memoryBans) PurgeHistory(_ context.Context, _ chat.ARN, userID string) ([]string, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	ids := m.history[userID]
-	delete(m.history, userID)
-	return ids, nil
-}

@@ -69,7 +69,7 @@ func (m *metrics) failed(code int) {
 // few plain atomics, turned into metrics when they are asked for. Each worker has its
 // own: two processors that write to one would wait for each other every time.
 type tally struct {
-	byKind  [chat.PublishDisconnect + 1]atomic.Uint64
+	byKind  [kindPast + 1]atomic.Uint64
 	buckets [latencyBuckets]atomic.Uint64 // not cumulative
 	sum     atomic.Int64                  // nanoseconds
 }
@@ -84,6 +84,9 @@ const (
 func (t *tally) count(kind chat.PublicationKind, latency time.Duration) {
 	latency = max(latency, 0)
 	t.byKind[kind].Add(1)
+	if kind == kindPast {
+		return // it was late on purpose
+	}
 	t.buckets[min(bits.Len64(uint64(latency)>>latencyShift), latencyBuckets-1)].Add(1)
 	t.sum.Add(int64(latency))
 }
@@ -99,6 +102,7 @@ var (
 		chat.PublishEvent:      "SEND_EVENT",
 		chat.PublishDelete:     chat.ActionDeleteMessage,
 		chat.PublishDisconnect: chat.ActionDisconnectUser,
+		kindPast:               "HISTORY",
 	}
 )
 

@@ -48,8 +48,10 @@ type room struct {
 	plain    *roomLog
 	deflated *roomLog // the same frames, compressed; nil until a session wants it
 	sessions int
-	messages uint64 // applied since the room is here
-	deleted  bool   // then whoever still comes is sent away
+	messages uint64   // applied since the room is here
+	deleted  bool     // then whoever still comes is sent away
+	past     *history // what is remembered, and loaded; nil: nothing
+	next     *history // what will be in its place
 }
 
 func newRoom(g *Gateway, arn chat.ARN) *room {
@@ -62,7 +64,7 @@ func newRoom(g *Gateway, arn chat.ARN) *room {
 }
 
 // join gives a session its cursor and its seat. What is published from now on is for
-// it.
+// it, after the room's history.
 func (r *room) join(s *session, deflate bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -74,6 +76,9 @@ func (r *room) join(s *session, deflate bool) {
 		s.log = r.deflated
 	}
 	s.cursor = s.log.cursorAtEnd()
+	if r.past != nil {
+		s.cursor = r.past.cursor(s.log, deflate)
+	}
 	s.sent.Store(s.cursor.position())
 	r.sessions++
 	emptiest := 0
@@ -150,6 +155,7 @@ func (r *room) take(pub *chat.Publication) (grew bool) {
 		return r.applyEarly()
 	case pub.Kind == chat.PublishGap:
 		r.at = pub.Position
+		r.distrust()
 	default:
 		grew = r.apply(pub)
 	}
@@ -183,6 +189,7 @@ func (r *room) skip(next *chat.Publication) {
 		missed -= r.at.Number
 	}
 	r.gateway.metrics.missed.Add(float64(missed))
+	r.distrust()
 	r.at = to
 }
 
@@ -204,6 +211,12 @@ func byPosition(a, b chat.Position) int {
 // apply shows a publication, and marks the sessions that it ends. r.mu is held.
 func (r *room) apply(pub *chat.Publication) (grew bool) {
 	r.at = pub.Position
+	if r.past != nil {
+		r.past.add(pub)
+	}
+	if r.next != nil {
+		r.next.add(pub)
+	}
 	if pub.Frame != nil {
 		var buf [10]byte
 		grew = r.plain.append(pub, appendHeader(buf[:0], ws.OpText, false, len(pub.Frame)), pub.Frame)
@@ -222,6 +235,8 @@ func (r *room) apply(pub *chat.Publication) (grew bool) {
 				s.mark(&ending{at: s.log.end.Load(), last: last, waits: true, cause: causeDisconnected})
 			}
 		})
+	case chat.PublishRoomChanged:
+		r.distrust()
 	case chat.PublishRoomDeleted:
 		r.markDeleted()
 	}

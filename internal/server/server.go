@@ -197,12 +197,14 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	}
 	parts := chat.ServiceConfig{
 		Store: s.store, Broker: s.broker, Reviewer: reviewer, Recorder: s.recorder, Tracer: tracer, TokenLifetime: c.TokenLifetime, Quotas: quotas, Notice: notice, Filters: filters,
+		History: s.histories(),
 	}
 	if s.dev != nil {
 		s.dev.asked = reviewer
 		parts.Reviewer, parts.Faults = s.dev.tools.Reviewer(reviewer), s.dev.tools
 	}
 	s.service = chat.NewService(parts)
+	s.registerHistory(registry)
 	s.gateway = gateway.New(gateway.Config{
 		Service:      s.service,
 		Broker:       s.broker,
@@ -366,6 +368,11 @@ func (s *Server) Run(ctx context.Context) error {
 			failed <- fmt.Errorf("keep notices: %w", err)
 		}
 	})
+	// Nor does what keeps histories.
+	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopKeeping()
+	var kept sync.WaitGroup
+	kept.Go(func() { s.service.KeepHistory(keeping) })
 	// What the others did last is told too.
 	telling, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopTelling()
@@ -409,8 +416,10 @@ func (s *Server) Run(ctx context.Context) error {
 	children.Wait()
 	stopNoticing()
 	stopRecording()
+	stopKeeping()
 	noted.Wait()
 	recorder.Wait()
+	kept.Wait()
 	s.giveUpShares(connected)
 	disconnect()
 	link.Wait()
@@ -450,7 +459,7 @@ func (s *Server) prune(ctx context.Context) {
 		case <-ticker.C:
 		}
 		if err := s.service.Prune(ctx); err != nil && ctx.Err() == nil {
-			s.logger.Error("prune tokens", "error", err)
+			s.logger.Error("prune tokens and histories", "error", err)
 		}
 	}
 }

@@ -267,8 +267,3 @@ func scanBan(rows *sql.Rows) (chat.Ban, error) {
 	}
 	return ban, err
 }
-
-// PurgeHistory implements [chat.Store]. No history is kept.
-func (s *Store) PurgeHistory(ctx context.Context, _ chat.ARN, _ string) ([]string, error) {
-	return nil, ctx.Err()
-}

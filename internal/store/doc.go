@@ -1,6 +1,6 @@
-// Package store keeps rooms, logging configurations, token keys, spent tokens and the
-// beats of nodes: it is [chat.Store] over SQL. One SQL text (sql.go, migrations/) serves
-// two engines; what is SQLite's alone is in sqlite.go and commit.go, what is
+// Package store keeps rooms, logging configurations, token keys, spent tokens, the beats
+// of nodes and histories of rooms: it is [chat.Store] and [chat.HistoryStore] over SQL. One
+// SQL text (sql.go, history.go, migrations/) serves two engines; what is SQLite's alone is in sqlite.go and commit.go, what is
 // PostgreSQL's alone in postgres.go, pgopen.go, pgerrors.go and locks.go.
 //
 // Invariants:

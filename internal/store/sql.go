@@ -7,8 +7,8 @@ import (
 )
 
 // The statements, for SQLite and PostgreSQL alike: numbered placeholders, row values,
-// ON CONFLICT, RETURNING, LIMIT. Nothing else in the package is SQL, but for the
-// pragmas, locks and transaction words of an engine.
+// ON CONFLICT, RETURNING, LIMIT. Nothing else in the package is SQL, but for
+// histories (history.go) and the pragmas, locks and transaction words of an engine.
 
 //go:embed migrations/*.sql
 var migrationFiles embed.FS

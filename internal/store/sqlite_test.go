@@ -336,6 +336,7 @@ func TestUpgrade(t *testing.T) {
 		ALTER TABLE spent_tokens DROP COLUMN spender;
 		DROP INDEX rooms_by_update;
 		CREATE INDEX rooms_by_update ON rooms (account, region, update_us, id);
+		DROP TABLE history;
 		DELETE FROM schema_versions WHERE version_id >= 2`); err != nil {
 		t.Fatal(err)
 	}
@@ -351,5 +352,8 @@ func TestUpgrade(t *testing.T) {
 	}
 	if _, err := s.Beat(t.Context(), chat.NodeBeat{ID: "a"}); err != nil {
 		t.Errorf("Beat: %v", err)
+	}
+	if entries, err := s.RoomHistory(t.Context(), newRoom(1).ARN, 10); err != nil || len(entries) > 0 {
+		t.Errorf("RoomHistory: got %d, error %v, want none", len(entries), err)
 	}
 }

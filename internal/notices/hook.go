@@ -31,6 +31,11 @@ const (
 	stopGrace = 3 * time.Second
 )
 
+var (
+	errStale  = fmt.Errorf("the webhook did not take them within %s", patience)
+	errSpoilt = errors.New("they are damaged in the queue")
+)
+
 // hook is a webhook and what waits for it.
 type hook struct {
 	url     string
@@ -39,7 +44,7 @@ type hook struct {
 	logger  *slog.Logger
 	metrics *metrics
 
-	failing saying
+	failing, losing, keeping saying
 }
 
 // delivery is the body of a request.
@@ -50,10 +55,15 @@ type delivery struct {
 // take queues an event.
 func (h *hook) take(line []byte) {
 	if err := h.queue.append(line); err != nil {
-		h.metrics.lost.Inc()
-		if h.failing.now() {
-			h.logger.Error("webhook event lost", "webhook", h.host(), "error", err)
-		}
+		h.lose(1, err)
+	}
+}
+
+// lose counts events that the webhook will not get, and says why.
+func (h *hook) lose(events int, why error) {
+	h.metrics.lost.Add(float64(events))
+	if h.losing.now() {
+		h.logger.Error("webhook events lost", "webhook", h.host(), "events", events, "error", why)
 	}
 }
 
@@ -123,11 +133,17 @@ func (h *hook) deliver(ctx context.Context) error {
 		if b.after == h.queue.at {
 			return nil
 		}
-		if err := h.queue.commit(b.after); err != nil {
-			return err
+		// They were taken, whatever the disk says.
+		if err := h.queue.commit(b.after); err != nil && h.keeping.now() {
+			h.logger.Error("webhook cursor not kept, a restart sends events again", "webhook", h.host(), "error", err)
 		}
 		h.metrics.delivered.Add(float64(len(events)))
-		h.metrics.lost.Add(float64(b.spoilt + len(b.events) - len(events)))
+		if stale := len(b.events) - len(events); stale > 0 {
+			h.lose(stale, errStale)
+		}
+		if b.spoilt > 0 {
+			h.lose(b.spoilt, errSpoilt)
+		}
 	}
 }
 

@@ -23,6 +23,8 @@ const (
 	maxRequest = 256 << 10
 	// answerTime is how long an endpoint may take to answer.
 	answerTime = 10 * time.Second
+	// gatherTime is how long new events wait for others after a request.
+	gatherTime = 50 * time.Millisecond
 	firstWait  = time.Second
 	longWait   = 5 * time.Minute
 	// patience is how old an event may become.
@@ -100,6 +102,10 @@ func (h *hook) run(ctx context.Context) {
 			wait = min(2*wait, longWait)
 		} else {
 			wait = firstWait
+			select {
+			case <-ctx.Done():
+			case <-time.After(gatherTime):
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -117,7 +123,7 @@ func (h *hook) run(ctx context.Context) {
 // jittered is between a half of d and d, so that nodes do not come all at once.
 func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 
-// deliver sends all that waits.
+// deliver sends all that waits when it is called.
 func (h *hook) deliver(ctx context.Context) error {
 	for {
 		b, err := h.queue.next(maxEvents, maxRequest)
@@ -143,6 +149,9 @@ func (h *hook) deliver(ctx context.Context) error {
 		}
 		if b.spoilt > 0 {
 			h.lose(b.spoilt, errSpoilt)
+		}
+		if !b.full {
+			return nil // what came since is told of
 		}
 	}
 }

@@ -152,6 +152,7 @@ type batch struct {
 	size   int   // of the events, in bytes
 	spoilt int   // lines that are torn or not JSON, passed over
 	after  place // the cursor once it was taken
+	full   bool  // there is more
 }
 
 // next returns events from the cursor on, so many and so many bytes at most, but one if
@@ -176,7 +177,7 @@ func (q *queue) next(most, bytes int) (batch, error) {
 			b.after = place{Segment: number}
 		}
 		full, err := q.read(number, number == writing, most, bytes, &b)
-		if err != nil || full {
+		if b.full = full; err != nil || full {
 			return b, err
 		}
 	}

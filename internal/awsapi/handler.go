@@ -100,7 +100,7 @@ type exchange struct {
 	operation string
 	begun     time.Time
 	caller    caller
-	call      *call     // nil: it did not come to be served
+	call      *call     // nil: its caller is not known, or it is none of the operations
 	span      chat.Span // nil: its times are not kept, or not yet
 	status    int
 	body      []byte // nil: none
@@ -182,17 +182,17 @@ func (h *Handler) answer(x *exchange, w http.ResponseWriter, r *http.Request) (a
 	if !found {
 		return nil, &apiError{Status: http.StatusNotFound, Name: "UnknownOperationException", Message: unknownOperationText}
 	}
+	c := &call{
+		Service: h.service, node: h.node, caller: who, action: operation.action,
+		address: addressOf(r.RemoteAddr), secure: r.TLS != nil, userAgent: r.UserAgent(),
+	}
+	x.call = c
 	if err := h.service.TakeRequest(r.Context(), who.Scope, operation.name); err != nil {
 		return nil, err
 	}
 	if operation.hasBody && len(body) > 0 && !isJSON(r.Header.Get("Content-Type")) {
 		return nil, &apiError{Status: http.StatusUnsupportedMediaType, Name: "UnsupportedMediaTypeException", Message: mediaTypeText}
 	}
-	c := &call{
-		Service: h.service, node: h.node, caller: who, action: operation.action,
-		address: addressOf(r.RemoteAddr), secure: r.TLS != nil, userAgent: r.UserAgent(),
-	}
-	x.call = c
 	out, err := x.run(r.Context(), operation, c, source{body: body, label: label, query: r.URL.RawQuery})
 	x.status = operation.success
 	if operation.success == http.StatusNoContent {

@@ -23,6 +23,7 @@ type Session struct {
 	UserID       string
 	Capabilities Capability
 	Counted      bool       // its room wanted to know who is there, as it came
+	refused      Capability // those it does not have and was told so, and so were others
 	Token        TokenID    // names the session: a token opens one
 	Expires      int64      // Unix time, in seconds
 	Address      netip.Addr // the client's, for review handlers
@@ -178,10 +179,10 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 		s.sendMessage(ctx, session, room, &request, accepted, &out)
 	case ActionDeleteMessage:
 		out.Err = s.deleteMessage(ctx, session, room, &request, accepted)
-		s.noteModeration(session, &request, out.Err, accepted)
+		s.noteModeration(session, &request, MayDeleteMessage, out.Err, accepted)
 	case ActionDisconnectUser:
 		out.Err = s.disconnectUser(ctx, session, room, &request, accepted)
-		s.noteModeration(session, &request, out.Err, accepted)
+		s.noteModeration(session, &request, MayDisconnectUser, out.Err, accepted)
 	}
 	if span != nil {
 		endWith(span, &out)
@@ -189,20 +190,32 @@ func (s *Service) Act(ctx context.Context, session *Session, message []byte, tex
 	return out
 }
 
-// noteModeration tells those who run the server what a moderator did, or tried.
-func (s *Service) noteModeration(session *Session, request *action, err error, at time.Time) {
-	if s.notice == nil {
+// noteModeration tells those who run the server what a moderator did, or tried. Who is no
+// moderator may try for ever: that is told once a session, for each action.
+func (s *Service) noteModeration(session *Session, request *action, needs Capability, err error, at time.Time) {
+	if s.notice == nil || session.refused&needs != 0 {
 		return
 	}
+	session.refused |= needs &^ session.Capabilities
 	n := Notice{
 		ID: NewID(), Time: at, Action: request.Action, By: Actor{UserID: session.UserID}, From: session.Address,
 		Scope: session.Room.Scope, Resource: *session.Room, Session: session.Token.String(),
-		UserID: cut(request.UserID, MaxUserIDLength), MessageID: cut(request.ID, maxMessageIDLength),
+		UserID: firstRunes(request.UserID, MaxUserIDLength), MessageID: cut(request.ID, maxMessageIDLength),
 	}
 	if err != nil {
 		n.Refused = AsError(err).Code.String()
 	}
 	s.notice(n)
+}
+
+// firstRunes is at most so many characters of what a client sent.
+func firstRunes(text string, most int) string {
+	for i := range text {
+		if most--; most < 0 {
+			return text[:i]
+		}
+	}
+	return text
 }
 
 // cut is at most so many bytes of what a client sent.

@@ -99,11 +99,17 @@ func (p *Publisher) Run(ctx context.Context) error {
 			}
 		}
 		p.publish(ctx, begun, min(putTime, p.config.Period), maxTries)
-		begun = begun.Add(p.config.Period)
-		if behind := time.Now().Truncate(p.config.Period); begun.Before(behind) {
-			begun = behind // the machine slept
-		}
+		begun = periodAfter(begun, time.Now(), p.config.Period)
 	}
+}
+
+// periodAfter is when the period began that follows one that is over.
+func periodAfter(begun, now time.Time, period time.Duration) time.Time {
+	next, current := begun.Add(period), now.Truncate(period)
+	if next.Before(current) || next.Sub(current) > period {
+		return current // the machine slept, or its clock was set
+	}
+	return next // a timer may be early by a little
 }
 
 // publish publishes what happened in the period that began at a moment.

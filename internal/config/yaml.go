@@ -7,7 +7,9 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 )
 
 // Files in YAML are read strictly, and what is wrong with them is said with its line. These
@@ -16,7 +18,11 @@ import (
 // Document returns the one document of a YAML file, nil for a file that says nothing, or
 // what keeps it from being read, with the line in Where.
 func Document(text []byte) (ast.Node, Faults) {
-	file, err := parser.ParseBytes(text, 0)
+	tokens := lexer.Tokenize(string(text))
+	if line := tooDeep(tokens); line != 0 {
+		return nil, Faults{{Where: strconv.Itoa(line), Message: "the file is nested deeper than " + strconv.Itoa(maxDepth)}}
+	}
+	file, err := parser.Parse(tokens, 0)
 	switch {
 	case err != nil:
 		return nil, Faults{syntaxFault(err)}
@@ -31,6 +37,27 @@ func Document(text []byte) (ast.Node, Faults) {
 	default:
 		return body, nil
 	}
+}
+
+// maxDepth is how deep brackets and braces may be nested. What the parser needs grows with
+// the square of it.
+const maxDepth = 100
+
+// tooDeep is the line where a file is nested deeper than maxDepth; 0: nowhere.
+func tooDeep(tokens token.Tokens) int {
+	depth := 0
+	for _, t := range tokens {
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			depth++
+		case token.SequenceEndType, token.MappingEndType:
+			depth = max(depth-1, 0)
+		}
+		if depth > maxDepth {
+			return t.Position.Line
+		}
+	}
+	return 0
 }
 
 // Mapping returns the entries of a mapping.

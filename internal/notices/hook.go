@@ -23,12 +23,19 @@ const (
 	maxRequest = 256 << 10
 	// answerTime is how long an endpoint may take to answer.
 	answerTime = 10 * time.Second
+	// gatherTime is how long new events wait for others after a request.
+	gatherTime = 50 * time.Millisecond
 	firstWait  = time.Second
 	longWait   = 5 * time.Minute
 	// patience is how old an event may become.
 	patience = 72 * time.Hour
 	// stopGrace is for what waits at the end.
 	stopGrace = 3 * time.Second
+)
+
+var (
+	errStale  = fmt.Errorf("the webhook did not take them within %s", patience)
+	errSpoilt = errors.New("they are damaged in the queue")
 )
 
 // hook is a webhook and what waits for it.
@@ -39,7 +46,7 @@ type hook struct {
 	logger  *slog.Logger
 	metrics *metrics
 
-	failing saying
+	failing, losing, keeping saying
 }
 
 // delivery is the body of a request.
@@ -50,10 +57,15 @@ type delivery struct {
 // take queues an event.
 func (h *hook) take(line []byte) {
 	if err := h.queue.append(line); err != nil {
-		h.metrics.lost.Inc()
-		if h.failing.now() {
-			h.logger.Error("webhook event lost", "webhook", h.host(), "error", err)
-		}
+		h.lose(1, err)
+	}
+}
+
+// lose counts events that the webhook will not get, and says why.
+func (h *hook) lose(events int, why error) {
+	h.metrics.lost.Add(float64(events))
+	if h.losing.now() {
+		h.logger.Error("webhook events lost", "webhook", h.host(), "events", events, "error", why)
 	}
 }
 
@@ -90,6 +102,10 @@ func (h *hook) run(ctx context.Context) {
 			wait = min(2*wait, longWait)
 		} else {
 			wait = firstWait
+			select {
+			case <-ctx.Done():
+			case <-time.After(gatherTime):
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -107,7 +123,7 @@ func (h *hook) run(ctx context.Context) {
 // jittered is between a half of d and d, so that nodes do not come all at once.
 func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 
-// deliver sends all that waits.
+// deliver sends all that waits when it is called.
 func (h *hook) deliver(ctx context.Context) error {
 	for {
 		b, err := h.queue.next(maxEvents, maxRequest)
@@ -123,11 +139,20 @@ func (h *hook) deliver(ctx context.Context) error {
 		if b.after == h.queue.at {
 			return nil
 		}
-		if err := h.queue.commit(b.after); err != nil {
-			return err
+		// They were taken, whatever the disk says.
+		if err := h.queue.commit(b.after); err != nil && h.keeping.now() {
+			h.logger.Error("webhook cursor not kept, a restart sends events again", "webhook", h.host(), "error", err)
 		}
 		h.metrics.delivered.Add(float64(len(events)))
-		h.metrics.lost.Add(float64(b.spoilt + len(b.events) - len(events)))
+		if stale := len(b.events) - len(events); stale > 0 {
+			h.lose(stale, errStale)
+		}
+		if b.spoilt > 0 {
+			h.lose(b.spoilt, errSpoilt)
+		}
+		if !b.full {
+			return nil // what came since is told of
+		}
 	}
 }
 

@@ -124,8 +124,10 @@ func (q *queue) append(line []byte) error {
 	q.size += int64(n)
 	q.total += int64(n)
 	q.metrics.waiting.Add(float64(n))
-	if err != nil {
-		q.endSegment() // it may end in a part of a line
+	if err != nil && q.size > 0 {
+		// It may end in a part of a line. One that is empty is tried again: a full disk
+		// would come to have as many of them as there are events.
+		q.endSegment()
 	}
 	q.tell()
 	return err
@@ -150,6 +152,7 @@ type batch struct {
 	size   int   // of the events, in bytes
 	spoilt int   // lines that are torn or not JSON, passed over
 	after  place // the cursor once it was taken
+	full   bool  // there is more
 }
 
 // next returns events from the cursor on, so many and so many bytes at most, but one if
@@ -174,7 +177,7 @@ func (q *queue) next(most, bytes int) (batch, error) {
 			b.after = place{Segment: number}
 		}
 		full, err := q.read(number, number == writing, most, bytes, &b)
-		if err != nil || full {
+		if b.full = full; err != nil || full {
 			return b, err
 		}
 	}
@@ -216,27 +219,36 @@ func (q *queue) read(number uint64, writing bool, most, bytes int, b *batch) (fu
 
 func trimmed(line []byte) []byte { return bytes.TrimSuffix(line, []byte("\n")) }
 
-// commit says that everything before a place was taken.
+// commit says that everything before a place was taken. It holds for this process even
+// with an error, which is that of the files.
 func (q *queue) commit(to place) error {
-	text, err := json.Marshal(to)
+	q.at = to
+	// What fills the disk may be what can be removed now, so this goes on without a cursor.
+	return errors.Join(q.writeCursor(), q.removeTaken())
+}
+
+// writeCursor keeps the cursor for the next start. One that is lost or old means that
+// events are sent again; that is allowed.
+func (q *queue) writeCursor() error {
+	text, err := json.Marshal(q.at)
 	if err != nil {
 		return err
 	}
-	// A cursor that is lost or old means that events are sent again; that is allowed.
 	fresh := filepath.Join(q.dir, cursorName+".new")
 	if err := os.WriteFile(fresh, text, 0o600); err != nil {
 		return err
 	}
-	if err := os.Rename(fresh, filepath.Join(q.dir, cursorName)); err != nil {
-		return err
-	}
-	q.at = to
+	return os.Rename(fresh, filepath.Join(q.dir, cursorName))
+}
+
+// removeTaken removes the files of which everything was taken.
+func (q *queue) removeTaken() error {
 	segments, err := q.segments()
 	if err != nil {
 		return err
 	}
 	for _, number := range segments {
-		if number >= to.Segment && !q.finished(number, to) {
+		if number >= q.at.Segment && !q.finished(number, q.at) {
 			continue
 		}
 		info, err := os.Stat(q.name(number))

@@ -140,7 +140,10 @@ type span struct {
 	fault      bool // it failed, and that was ours
 }
 
-// maxState bounds a caller's tracestate, which is handed on with each span.
+// maxState bounds a caller's tracestate, which is handed on with each span. What is not
+// ASCII is none: it may not be UTF-8, which would spoil the spans of others beside it.
+//
+// https://www.w3.org/TR/trace-context/#value
 const maxState = 512
 
 // Begin implements [chat.Tracer].
@@ -150,7 +153,7 @@ func (t *Tracer) Begin(name string, at time.Time, traceparent, tracestate string
 	if !joined {
 		binary.BigEndian.PutUint64(s.trace[:8], rand.Uint64())
 		binary.BigEndian.PutUint64(s.trace[8:], 1+rand.Uint64N(1<<64-1))
-	} else if len(tracestate) <= maxState {
+	} else if len(tracestate) <= maxState && !strings.ContainsFunc(tracestate, func(r rune) bool { return r < ' ' || r > '~' }) {
 		s.state = tracestate
 	}
 	if !joined || !t.config.Sampler.Parents && t.config.Sampler.Rule != RuleRate {

@@ -15,7 +15,10 @@ MAX_BINARY_MB := 45
 # Builders of requests, thousands of them, of which we use few: with calls in place they are
 # 3 MB larger. What reads settings and draws on terminals is in no hurry either: 0.5 MB.
 COLD := github.com/redis/rueidis/internal/cmds github.com/aws/aws-sdk-go-v2/service/... github.com/alecthomas/kong \
-	github.com/goccy/go-yaml/... google.golang.org/protobuf/... charm.land/... github.com/charmbracelet/...
+	github.com/goccy/go-yaml/... google.golang.org/protobuf/... charm.land/... github.com/charmbracelet/... \
+	github.com/aws/aws-sdk-go-v2/config/... github.com/aws/aws-sdk-go-v2/credentials/... github.com/aws/smithy-go/... \
+	github.com/aws/aws-sdk-go-v2/aws/... github.com/pressly/goose/... golang.org/x/crypto/... github.com/coder/websocket \
+	github.com/mattn/... parlor/cmd/... parlor/internal/config
 LEAN := $(foreach package,$(COLD),-gcflags='$(package)=-l')
 
 FUZZTIME ?= 60s

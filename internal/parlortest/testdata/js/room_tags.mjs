@@ -45,8 +45,8 @@ export default async function () {
     [{ 'parlor:slowmode': '5s' }, /parlor:slowmode is not known/],
     [{ 'parlor:filter': 'nobody' }, /parlor:filter must be the name of a set of rules/],
   ]) {
-    for (const call of [tag(tags), server.aws.send(new CreateRoomCommand({ tags }))]) {
-      const error = await rejected(call);
+    for (const call of [() => tag(tags), () => server.aws.send(new CreateRoomCommand({ tags }))]) {
+      const error = await rejected(call());
       assert.equal(error.name, 'ValidationException');
       assert.match(error.message, text);
       assert.equal(error.fieldList[0].name, 'tags');

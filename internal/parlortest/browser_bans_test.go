@@ -34,6 +34,17 @@ func TestConsoleBans(t *testing.T) {
 	r.press("Enter")
 	r.waitText(".composer .problem", "You are muted until")
 
+	// What the history has of a user goes, for all who see it.
+	if _, err := r.client.TagResource(t.Context(), &ivschat.TagResourceInput{ResourceArn: &r.arn, Tags: map[string]string{"parlor:history": "50"}}); err != nil {
+		t.Fatal(err)
+	}
+	r.send("bob", "to be kept by the history")
+	r.act("to be kept by the history", "Delete all of \u2068bob")
+	r.waitText("dialog", "Delete all that the user said?")
+	r.click("dialog [type=submit]")
+	r.waitText(".toast", "1 message deleted.")
+	r.waitText(".row.deleted .fate", "Deleted")
+
 	r.tab("People")
 	r.waitText("tbody tr", "bob")
 	r.accessible()

@@ -1,4 +1,4 @@
-// Bans and mutes: a page that lists them, and the dialog that makes one.
+// Bans, mutes and purges: a page that lists the first two, and the dialogs that make them.
 
 import { ask, button, failed, field, h, nothing, replace, select, toast } from './ui.js';
 import { roomAddress } from './rooms.js';
@@ -13,7 +13,7 @@ const operations = { BAN: ['BanUser', 'UnbanUser'], MUTE: ['MuteUser', 'UnmuteUs
  */
 export async function restrict(api, kind, { room, userId } = {}) {
   const said = words.dialog[kind];
-  const who = h('input', { required: true, maxLength: 256, autocomplete: 'off', spellcheck: false, value: userId ?? '', readOnly: userId !== undefined });
+  const who = h('input', { required: true, maxLength: 128, autocomplete: 'off', spellcheck: false, value: userId ?? '', readOnly: userId !== undefined });
   const place = room ? select(Object.entries(words.places), 'here') : h('input', { autocomplete: 'off', spellcheck: false, pattern: 'arn:aws:ivschat:[a-z0-9\\-]+:[0-9]+:room/[a-zA-Z0-9\\-]+' });
   const time = select(Object.entries(words.times), kind === 'MUTE' ? '600' : '86400');
   const reason = h('input', { maxLength: 256, autocomplete: 'off' });
@@ -29,6 +29,17 @@ export async function restrict(api, kind, { room, userId } = {}) {
   });
   if (ban) toast(said.done);
   return ban;
+}
+
+/** purge asks, and deletes what the room's history has of a user. */
+export async function purge(api, { room, userId }) {
+  const said = words.purge;
+  const purged = await ask(api, {
+    title: said.title, lead: said.lead(h('bdi', {}, userId)), submit: said.submit, danger: true,
+    operation: 'PurgeUser', input: () => ({ userId, roomIdentifier: room }),
+  });
+  if (purged) toast(said.done(purged.deleted));
+  return purged;
 }
 
 /** bans is the page. */

@@ -3,7 +3,7 @@
 import { ask, button, field, h, toast } from './ui.js';
 import { Messages, kept } from './messages.js';
 import { composer, showState } from './composer.js';
-import { restrict } from './bans.js';
+import { purge, restrict } from './bans.js';
 import { text } from './text.js';
 
 const words = text.room;
@@ -15,6 +15,7 @@ export function live({ api, arn, cast, room, signal }) {
     remove: (frame) => remove(api, arn, frame, messages),
     kick: (userId) => kick(api, arn, userId),
     restrict: (kind, userId) => restrict(api, kind, { room: arn, userId }),
+    purge: (userId) => purge(api, { room: arn, userId }),
     as: (userId) => form.as(userId),
   });
   const form = composer(cast, room);

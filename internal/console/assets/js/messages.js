@@ -15,7 +15,8 @@ const slack = 100;
  * Messages is the rows of a room, as one connection sees them. It tells by a change event
  * that something is to be said of it anew: what is paused, held back or dropped.
  *
- * act is {remove(frame), kick(userId), restrict(kind, userId), as(userId)}: what can be done about a message.
+ * act is {remove(frame), kick(userId), restrict(kind, userId), purge(userId),
+ * as(userId)}: what can be done about a message.
  */
 export class Messages extends EventTarget {
   dropped = 0; // rows that are kept no longer
@@ -176,6 +177,7 @@ export class Messages extends EventTarget {
       entries.push([words.sendAs(frame.Sender.UserId), () => this.act.as(frame.Sender.UserId)]);
       if (!row.deleted) entries.push([words.remove, () => this.#and(row, this.act.remove(frame)), 'bad']);
       entries.push([words.kick(frame.Sender.UserId), () => this.#and(row, this.act.kick(frame.Sender.UserId)), 'bad']);
+      entries.push([words.purge(frame.Sender.UserId), () => this.#and(row, this.act.purge(frame.Sender.UserId)), 'bad']);
       for (const kind of ['MUTE', 'BAN']) entries.push([words.restrict[kind].label(frame.Sender.UserId), () => this.#and(row, this.act.restrict(kind, frame.Sender.UserId)), 'bad']);
     }
     if (element.querySelector('.attributes')) entries.unshift([row.open ? words.hideAttributes : words.showAttributes, () => { row.open = !row.open; this.list.update(row); }]);

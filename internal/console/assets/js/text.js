@@ -185,6 +185,12 @@ export const text = {
     roomHint: 'The ARN of a room. Empty: every room of the account in this region.',
     for: 'For',
     times: { 600: '10 minutes', 3600: '1 hour', 86400: '1 day', 604800: '7 days', 2592000: '30 days', '': 'Until it is taken back' },
+    purge: {
+      title: 'Delete all that the user said?',
+      lead: (who) => ['Every message of ', who, ' that the room\'s history still has is deleted, for all who see it.'],
+      submit: 'Delete all',
+      done: (count) => `${plural(count, 'message')} deleted.`,
+    },
     dialog: {
       BAN: { title: 'Ban the user?', lead: 'All connections of the user are closed, and no token lets the user in until the ban is over.', submit: 'Ban', done: 'The user is banned.' },
       MUTE: { title: 'Mute the user?', lead: 'The user reads on, and is told so on trying to speak.', submit: 'Mute', done: 'The user is muted.' },
@@ -397,6 +403,7 @@ export const text = {
       BAN: { short: 'Ban…', label: (who) => `Ban ${isolated(who)}…` },
       MUTE: { short: 'Mute…', label: (who) => `Mute ${isolated(who)}…` },
     },
+    purge: (who) => `Delete all of ${isolated(who)}…`,
     sendAs: (who) => `Send as ${isolated(who)}`,
     sendAsShort: 'Send as',
 

@@ -26,7 +26,7 @@ func (c *Config) YAML() string {
 			quoted := make([]string, len(v))
 			for i := range v {
 				if f.Hides {
-					v[i] = WithoutPassword(v[i])
+					v[i] = withoutQuery(v[i])
 				}
 				quoted[i] = strconv.Quote(v[i])
 			}
@@ -39,6 +39,18 @@ func (c *Config) YAML() string {
 		fmt.Fprintf(&b, "%s: %s\n", f.Name, scalar(value))
 	}
 	return b.String()
+}
+
+// withoutQuery is the URL of a webhook as it may be shown: its query may be a key.
+func withoutQuery(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "not a URL"
+	}
+	if u.RawQuery != "" {
+		u.RawQuery = "xxxxx"
+	}
+	return u.Redacted()
 }
 
 // WithoutPassword is a URL as it may be shown. One that cannot be read is not.

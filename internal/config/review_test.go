@@ -2,6 +2,7 @@ package config
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -41,5 +42,22 @@ func TestReviewWebhooks(t *testing.T) {
 	check(t, "a directory", c, "is a directory")
 	if dev, serve := Default(Dev), Default(Serve); dev.VerifyHandlers || !serve.VerifyHandlers {
 		t.Errorf("verify-handlers: got %v and %v, want it of serve alone", dev.VerifyHandlers, serve.VerifyHandlers)
+	}
+}
+
+// The query of a webhook may be a key: it is shown neither by config print nor in faults.
+func TestWebhookQueriesAreHidden(t *testing.T) {
+	c := Default(Dev)
+	c.EventWebhooks = []string{"https://hooks.example.com/a?token=hidden"}
+	if text := c.YAML(); strings.Contains(text, "hidden") || !strings.Contains(text, "https://hooks.example.com/a?xxxxx") {
+		t.Errorf("printed: %s", text)
+	}
+	if c.EventWebhooks[0] != "https://hooks.example.com/a?token=hidden" {
+		t.Error("printing changed the setting")
+	}
+	c.EventWebhooks = []string{"https://u:p@hooks.example.com/?token=hidden", "ftp://hooks.example.com/?token=hidden", "https://h.example.com/?token=hidden", "https://h.example.com/?token=hidden"}
+	err := c.Validate()
+	if err == nil || strings.Contains(err.Error(), "hidden") || strings.Count(err.Error(), "xxxxx") != 3 {
+		t.Errorf("got %v", err)
 	}
 }

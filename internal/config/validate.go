@@ -169,11 +169,11 @@ func (c *Config) validateReview(fault func(setting, format string, args ...any))
 		u, err := url.Parse(text)
 		switch {
 		case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
-			fault("webhook", "%s is not the URL of an HTTP endpoint", WithoutPassword(text))
+			fault("webhook", "%s is not the URL of an HTTP endpoint", withoutQuery(text))
 		case u.User != nil:
-			fault("webhook", "%s has a user or password in it; requests are signed instead", u.Redacted())
+			fault("webhook", "%s has a user or password in it; requests are signed instead", withoutQuery(text))
 		case slices.Contains(c.EventWebhooks[:i], text):
-			fault("webhook", "%s is given twice", WithoutPassword(text))
+			fault("webhook", "%s is given twice", withoutQuery(text))
 		}
 	}
 	for _, group := range c.WebhookEvents {

@@ -116,7 +116,7 @@ async function sendEvent(api, arn) {
 
 /** mint makes a token, and shows it: the one time that it can be seen. */
 async function mint(api, arn) {
-  const userId = h('input', { required: true, maxLength: 256, autocomplete: 'off', spellcheck: false });
+  const userId = h('input', { required: true, maxLength: 128, autocomplete: 'off', spellcheck: false });
   const minutes = h('input', { type: 'number', min: 1, max: 180, value: 60 });
   const boxes = capabilities.map((name) => h('label', { class: 'check' }, h('input', { type: 'checkbox', value: name, checked: name === 'SEND_MESSAGE' }), words.capabilities[name]));
   const attributes = pairs();

@@ -57,7 +57,7 @@ func TestWebhookQueriesAreHidden(t *testing.T) {
 	}
 	c.EventWebhooks = []string{"https://u:p@hooks.example.com/?token=hidden", "ftp://hooks.example.com/?token=hidden", "https://h.example.com/?token=hidden", "https://h.example.com/?token=hidden"}
 	err := c.Validate()
-	if err == nil || strings.Contains(err.Error(), "hidden") || strings.Count(err.Error(), "xxxxx") != 3 {
+	if err == nil || strings.Contains(err.Error(), "hidden") || strings.Count(err.Error(), "?xxxxx") != 3 {
 		t.Errorf("got %v", err)
 	}
 }

@@ -258,6 +258,7 @@ func TestSilence(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	c.connected()
+	time.Sleep(20 * time.Millisecond) // it reads by now: until then the library waits for the close by itself, 5 s
 	begun := time.Now()
 	c.stop()
 	if err := c.end(); err != nil {

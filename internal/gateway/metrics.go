@@ -40,7 +40,7 @@ func newMetrics(r prometheus.Registerer, tallies []*tally) *metrics {
 			Name: "parlor_errors_total", Help: "Requests over WebSockets that were answered with an ERROR frame, by its ErrorCode: 400, 401, 403, 404, 406 (denied by the review handler), 409, 413, 429 (too many messages), 500 (the broker or the store failed)."}, []string{"code"}),
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parlor_sessions_ended_total",
-			Help: "Sessions that ended, by cause: client (it closed or went away), expired (its time was over), disconnected (DisconnectUser), room_deleted (DeleteRoom), drain (sent away, to connect elsewhere), shutdown (still there when the server stopped), protocol (it broke RFC 6455), flood (more pings, fragments or refused requests than are borne); dropped for not reading: slow (1 MB behind its room), unread (its errors and pongs piled up), silent (two pings unanswered), stuck (it did not read its last words)."}, []string{"cause"}),
+			Help: "Sessions that ended, by cause: client (it closed or went away), expired (its time was over), disconnected (DisconnectUser), room_deleted (DeleteRoom), banned (BanUser), too_many (newer connections of its user are as many as the room allows), drain (sent away, to connect elsewhere), shutdown (still there when the server stopped), protocol (it broke RFC 6455), flood (more pings, fragments or refused requests than are borne); dropped for not reading: slow (1 MB behind its room), unread (its errors and pongs piled up), silent (two pings unanswered), stuck (it did not read its last words)."}, []string{"cause"}),
 	}
 	m.missed = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "parlor_publications_missed_total", Help: "Messages and events that never came to this node, so that its sessions did not see them; their numbers in the room were skipped."})
@@ -93,7 +93,7 @@ func (t *tally) count(kind chat.PublicationKind, latency time.Duration) {
 
 var (
 	deliveriesDesc = prometheus.NewDesc("parlor_deliveries_total",
-		"Messages and events written to clients' sockets, one for each client, by the action that made them: SEND_MESSAGE, SEND_EVENT (of the API), DELETE_MESSAGE, DISCONNECT_USER.", []string{"action"}, nil)
+		"Messages and events written to clients' sockets, one for each client, by the action that made them: SEND_MESSAGE, SEND_EVENT (of the API), DELETE_MESSAGE, DISCONNECT_USER, HISTORY (what was said before a session came, where the room has parlor:history).", []string{"action"}, nil)
 	deliverySecondsDesc = prometheus.NewDesc("parlor_delivery_seconds",
 		"Time from accepting a message or event, on any node, to having written it to a client's socket, for each client. Where several nodes are, their clocks are part of it.", nil, nil)
 

@@ -23,7 +23,7 @@ export function composer(cast, room) {
     sessionStorage.setItem(usersItem, JSON.stringify(latest));
     replace(names, latest.map((value) => h('option', { value })));
   };
-  const as = h('input', { required: true, maxLength: 128, autocomplete: 'off', spellcheck: false, list: names.id, value: [...known][0] ?? 'viewer-1' });
+  const as = h('input', { required: true, maxLength: 256, autocomplete: 'off', spellcheck: false, list: names.id, value: [...known][0] ?? 'viewer-1' });
   replace(names, [...known].map((value) => h('option', { value })));
 
   const may = capabilities.map((name) => h('label', { class: 'check' }, h('input', { type: 'checkbox', value: name, checked: name === 'SEND_MESSAGE' }), words.capabilities[name]));

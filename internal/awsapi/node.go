@@ -3,7 +3,6 @@ package awsapi
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"slices"
 	"time"
 
@@ -187,7 +186,7 @@ func describeToken(ctx context.Context, c *call, in *describeTokenInput) (*descr
 		return nil, err
 	}
 	out := &describeTokenOutput{
-		ID:                    hex.EncodeToString(claims.ID[:]),
+		ID:                    claims.ID.String(),
 		RoomARN:               claims.Room.String(),
 		UserID:                claims.UserID,
 		Capabilities:          []string{},

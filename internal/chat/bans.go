@@ -343,9 +343,6 @@ func (s *Service) PurgeUser(ctx context.Context, arn ARN, userID string) (int, e
 // the user, whom the event comes to first.
 func (s *Service) disconnect(ctx context.Context, pub *Publication, room *Room, by Actor) error {
 	x := room.Extensions
-	if x == nil {
-		x, _ = ParseExtensions(room.Tags)
-	}
 	if x == nil || x.BanOnDisconnect == 0 {
 		return s.show(ctx, pub, room, 0)
 	}

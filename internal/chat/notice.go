@@ -33,6 +33,9 @@ type Notice struct {
 	Lasted       time.Duration // the session
 }
 
+// NoticeGroups are the groups of events that webhooks may be narrowed to.
+var NoticeGroups = []string{"room", "session", "moderation"}
+
 // Actor is who did something: a caller of the API, or a user in a room.
 type Actor struct {
 	Principal string // ARN

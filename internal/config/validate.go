@@ -144,9 +144,6 @@ func (c *Config) validateNodes(fault func(setting, format string, args ...any)) 
 	}
 }
 
-// eventGroups are what --webhook-events may name.
-var eventGroups = []string{"room", "session", "moderation"}
-
 // validateReview checks the webhooks.
 func (c *Config) validateReview(fault func(setting, format string, args ...any)) {
 	seen := map[string]bool{}
@@ -177,8 +174,8 @@ func (c *Config) validateReview(fault func(setting, format string, args ...any))
 		}
 	}
 	for _, group := range c.WebhookEvents {
-		if !slices.Contains(eventGroups, group) {
-			fault("webhook-events", "%q is none of %s", group, strings.Join(eventGroups, ", "))
+		if !slices.Contains(chat.NoticeGroups, group) {
+			fault("webhook-events", "%q is none of %s", group, strings.Join(chat.NoticeGroups, ", "))
 		}
 	}
 	if c.WebhookSecret != "" {

@@ -9,9 +9,6 @@ import (
 	"parlor/internal/chat"
 )
 
-// Groups of events that webhooks may be given.
-var Groups = []string{"room", groupSession, "moderation"}
-
 const groupSession = "session"
 
 // kinds of events by the action that makes them. Tags are of a room only if the

@@ -36,7 +36,7 @@ import (
 type Config struct {
 	AuditLog string // file; "" is none
 	Webhooks []string
-	Groups   []string // of [Groups], that webhooks get; none is all
+	Groups   []string // of [chat.NoticeGroups], that webhooks get; none is all
 	Secret   []byte   // signs webhook requests
 	Dir      string   // of what waits for webhooks
 	Node     string   // names this node in what it sends

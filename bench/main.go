@@ -39,15 +39,15 @@ func steady(rooms, connections int, rate float64, duration time.Duration) load.P
 }
 
 func scenarios(d time.Duration) []scenario {
-	alone, three := []string{"parlor", "uring"}, []string{"parlor", "uring", "floor"}
+	alone, both := []string{"parlor"}, []string{"parlor", "floor"}
 	return []scenario{
 		{name: "1000x50", what: "one room of 1,000, 50 messages/s", plan: steady(1, 1000, 50, d)},
 		{name: "5000x10", what: "one room of 5,000, 10 messages/s", plan: steady(1, 5000, 10, d)},
 		{name: "4000x100", what: "one room of 4,000, 100 messages/s", plan: steady(1, 4000, 100, d), peers: alone},
 		{name: "10000x100", what: "one room of 10,000, 100 messages/s", plan: steady(1, 10000, 100, d), peers: alone},
-		{name: "1500rooms", what: "1,500 rooms of 10, 3.3 messages/s in each", plan: steady(1500, 15000, 10.0/3, d), peers: three},
-		{name: "75rooms", what: "75 rooms of 200, 3.3 messages/s in each", plan: steady(75, 15000, 10.0/3, d), peers: three},
-		{name: "1room", what: "one room of 10,000, 5 messages/s", plan: steady(1, 10000, 5, d), peers: three},
+		{name: "1500rooms", what: "1,500 rooms of 10, 3.3 messages/s in each", plan: steady(1500, 15000, 10.0/3, d), peers: both},
+		{name: "75rooms", what: "75 rooms of 200, 3.3 messages/s in each", plan: steady(75, 15000, 10.0/3, d), peers: both},
+		{name: "1room", what: "one room of 10,000, 5 messages/s", plan: steady(1, 10000, 5, d), peers: both},
 		{name: "idle", what: "10,000 connections that say nothing", plan: steady(1, 10000, 0, 12*time.Second)},
 	}
 }

@@ -43,17 +43,13 @@ func allPeers(ctx context.Context, dir, parlor, parlorFlags string) ([]*peer, er
 	if err != nil {
 		return nil, err
 	}
-	parlorDev := func(more ...string) func() *exec.Cmd {
-		return func() *exec.Cmd {
-			args := append([]string{"dev", "--listen", "127.0.0.1:0", "--log-level", "warn"}, strings.Fields(parlorFlags)...)
-			return exec.Command(parlor, append(args, more...)...)
-		}
+	parlorDev := func() *exec.Cmd {
+		return exec.Command(parlor, append([]string{"dev", "--listen", "127.0.0.1:0", "--log-level", "warn"}, strings.Fields(parlorFlags)...)...)
 	}
 	peers := []*peer{
 		{name: "floor", title: "bare `net.Conn.Write`", target: plainTarget,
 			command: func() *exec.Cmd { return exec.Command(self, "floor") }},
-		{name: "parlor", title: "Parlor", target: parlorTarget, command: parlorDev()},
-		{name: "uring", title: "Parlor --io-uring", target: parlorTarget, command: parlorDev("--io-uring")},
+		{name: "parlor", title: "Parlor", target: parlorTarget, command: parlorDev},
 		{name: "nats", title: "nats-server " + natsVersion() + ", WebSocket", binary: true, target: natsTarget,
 			command: func() *exec.Cmd { return exec.Command(self, "nats") }},
 	}

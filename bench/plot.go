@@ -88,7 +88,6 @@ const chartStyle = `
     .whisker { stroke: #1f2328; stroke-width: 1.5; fill: none }
     .bar { fill: #8c959f }
     .parlor { fill: #3b8eea }
-    .uring { fill: #9a78e0 }
     .nats { fill: #e08a3c }
     .ws { fill: #3fa66b }
     @media (prefers-color-scheme: dark) {
@@ -100,7 +99,6 @@ const chartStyle = `
       .whisker { stroke: #f0f6fc }
       .bar { fill: #6e7681 }
       .parlor { fill: #2f81f7 }
-      .uring { fill: #8a63d2 }
       .nats { fill: #c9752b }
       .ws { fill: #2e8f57 }
     }

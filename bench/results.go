@@ -229,7 +229,6 @@ var about = map[string]string{
 	floor: ", the floor: a WebSocket server in Go that writes each frame to each connection of the room, and does nothing else:" +
 		" no tokens, limits, pings, or care for slow readers",
 	"parlor": ", built from this tree unless the command says otherwise, as `parlor dev`: with tokens, limits, quotas, pings and bounded queues",
-	"uring":  ", the same with `--io-uring`",
 	"nats":   ": a room is a subject, and each connection subscribes to it",
 	"ws":     ": a loop over the connections of the room that calls `send`",
 }

@@ -61,7 +61,7 @@ type Config struct {
 	TokenLifetime time.Duration `name:"token-lifetime" env:"PARLOR_TOKEN_LIFETIME" default:"60m" placeholder:"DURATION" help:"How long a chat token may open a connection; never longer than the session it grants."`
 	PingInterval  time.Duration `name:"ping-interval" env:"PARLOR_PING_INTERVAL" default:"45s" placeholder:"DURATION" help:"How often messaging connections are pinged; one that does not answer is dropped."`
 	Compression   bool          `name:"compression" env:"PARLOR_COMPRESSION" default:"false" help:"Offer permessage-deflate to messaging clients. On a fast network it costs more than it saves."`
-	IOUring       bool          `name:"io-uring" env:"PARLOR_IO_URING" default:"false" help:"Send to the clients of large rooms by io_uring, which costs a fifth less processor time. Containers often forbid io_uring; it is then said in the log, and sending goes on without it. Linux only, and not for connections over TLS."`
+	IOUring       bool          `name:"io-uring" env:"PARLOR_IO_URING" default:"false" help:"Without effect, and accepted because configurations have it: what io_uring once saved is saved without it now."`
 	DrainWindow   time.Duration `name:"drain-window" env:"PARLOR_DRAIN_WINDOW" default:"10s" dev:"0s" placeholder:"DURATION" help:"Over how long a stopping server ends its sessions, so that clients do not all reconnect elsewhere at once."`
 
 	Quotas                string   `name:"quotas" env:"PARLOR_QUOTAS" default:"none" placeholder:"QUOTAS" help:"none: only what the protocol itself limits; aws: the quotas that AWS sets by default; or a YAML file of numbers by name. They hold for each account in each region: without --regions, a key can have them anew in any region that it makes up."`

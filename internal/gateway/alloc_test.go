@@ -25,9 +25,12 @@ type crowd struct {
 	pub      chat.Publication
 }
 
-func newCrowd(t testing.TB, size int, ring bool) *crowd {
+func newCrowd(t testing.TB, size int, alone bool) *crowd {
 	t.Helper()
-	g := New(Config{Service: chat.NewService(chat.ServiceConfig{}), Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), PingInterval: time.Hour, IOUring: ring})
+	g := New(Config{Service: chat.NewService(chat.ServiceConfig{}), Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), PingInterval: time.Hour})
+	if alone {
+		g.sendOneByOne()
+	}
 	c := &crowd{room: newRoom(g, chat.ARN{}), pub: chat.Publication{
 		Kind:     chat.PublishMessage,
 		Frame:    []byte(`{"Type":"MESSAGE","Id":"M2YcHkgffEvU","Content":"` + strings.Repeat("x", 200) + `"}`),
@@ -49,6 +52,9 @@ func newCrowd(t testing.TB, size int, ring bool) *crowd {
 		}
 		running.Wait()
 		g.running.Wait()
+		for range cap(g.writers) {
+			(<-g.writers).close()
+		}
 	})
 	for _, w := range g.workers {
 		running.Go(func() { w.run(ctx) })
@@ -99,13 +105,10 @@ func TestLoadDeliveryAllocates(t *testing.T) {
 	}
 	const messages = 50
 	for _, of := range []struct {
-		size int
-		ring bool
+		size     int
+		oneByOne bool
 	}{{10, false}, {inlineSessions, false}, {1000, false}, {1000, true}} {
-		if of.ring {
-			needRing(t)
-		}
-		c, size := newCrowd(t, of.size, of.ring), of.size
+		c, size := newCrowd(t, of.size, of.oneByOne), of.size
 		for range messages {
 			c.deliver() // chunks have their full size, pools are filled
 		}
@@ -132,15 +135,12 @@ func TestSessionsAreSmall(t *testing.T) {
 // BenchmarkDeliver shows messages: the time is for a message to all.
 func BenchmarkDeliver(b *testing.B) {
 	for _, of := range []struct {
-		name string
-		size int
-		ring bool
-	}{{"10", 10, false}, {"1000", 1000, false}, {"1000/io_uring", 1000, true}} {
+		name     string
+		size     int
+		oneByOne bool
+	}{{"10", 10, false}, {"1000", 1000, false}, {"1000/one by one", 1000, true}} {
 		b.Run(of.name, func(b *testing.B) {
-			if of.ring {
-				needRing(b)
-			}
-			c, size := newCrowd(b, of.size, of.ring), of.size
+			c, size := newCrowd(b, of.size, of.oneByOne), of.size
 			b.ReportAllocs()
 			for b.Loop() {
 				c.deliver()

@@ -155,7 +155,7 @@ func TestGapThatIsNeverFilled(t *testing.T) {
 }
 
 func TestPublicationsBeforeTheSubscriptionIsLive(t *testing.T) {
-	g := &Gateway{workers: []*worker{newWorker(nil, false)}}
+	g := &Gateway{workers: []*worker{newWorker(nil)}}
 	r := newRoom(g, chat.ARN{})
 	frame := func(number uint64) *chat.Publication {
 		return &chat.Publication{Kind: chat.PublishEvent, Frame: fmt.Append(nil, number), Position: chat.Position{Epoch: 1, Number: number}}
@@ -176,33 +176,21 @@ func TestPublicationsBeforeTheSubscriptionIsLive(t *testing.T) {
 }
 
 // onEveryPath runs a test over each way that a frame can take to a client: written by
-// the publisher, by a worker, by a worker's ring, through TLS, and compressed.
+// the publisher or by a worker, to many at once or one by one, through TLS, and
+// compressed.
 func onEveryPath(t *testing.T, o nodeOptions, f func(t *testing.T, n *node)) {
-	for _, path := range []string{"publisher", "worker", "io_uring", "TLS", "TLS worker", "deflate", "deflate io_uring"} {
+	for _, path := range []string{"publisher", "worker", "publisher one by one", "worker one by one", "TLS", "TLS worker", "deflate", "deflate worker"} {
 		t.Run(path, func(t *testing.T) {
 			o.tls = strings.HasPrefix(path, "TLS")
 			o.compression = strings.HasPrefix(path, "deflate")
-			o.ring = strings.HasSuffix(path, "io_uring")
-			if o.ring {
-				needRing(t)
-			}
+			o.oneByOne = strings.HasSuffix(path, "one by one")
 			n := startNode(t, o)
-			if o.ring || strings.HasSuffix(path, "worker") {
+			if strings.Contains(path, "worker") {
 				n.gateway.inline = 0
 			}
 			f(t, n)
 		})
 	}
-}
-
-// needRing skips a test where the kernel, or a container, has no io_uring.
-func needRing(t testing.TB) {
-	t.Helper()
-	r, err := newRing(1)
-	if err != nil {
-		t.Skip(err)
-	}
-	r.close()
 }
 
 // setReadBuffer says how much a client's socket holds of what it does not read.

@@ -56,8 +56,6 @@ type Config struct {
 	// ConnectionsPerAddress and HandshakesPerAddress (a second) bound what comes from
 	// one client address; 0 is no limit.
 	ConnectionsPerAddress, HandshakesPerAddress int
-	// IOUring has the workers send by io_uring where the kernel lets them.
-	IOUring bool
 	// Notice, unless nil, is told of every session's start and end.
 	Notice func(chat.Notice)
 }
@@ -79,6 +77,7 @@ type Gateway struct {
 	wheel   *wheel
 	lot     lot
 	workers []*worker
+	writers chan *writer  // for publishers, who take one and put it back
 	placed  atomic.Uint32 // rooms, for their place among the workers
 	inline  int           // inlineSessions, but for tests
 	traces  bool          // times are kept of some publications
@@ -116,9 +115,13 @@ const maxHeldHandshakes = 10_000
 func New(c Config) *Gateway {
 	var workers []*worker
 	var tallies []*tally
-	for range runtime.GOMAXPROCS(0) {
-		w := newWorker(c.Logger, c.IOUring)
-		workers, tallies = append(workers, w), append(tallies, &w.tally)
+	processors, said := runtime.GOMAXPROCS(0), new(sync.Once)
+	writers := make(chan *writer, processors)
+	for range processors {
+		w := newWorker(&writer{logger: c.Logger, said: said, size: sliceSize})
+		inline := &writer{logger: c.Logger, said: said, size: inlineSessions}
+		writers <- inline
+		workers, tallies = append(workers, w), append(tallies, &w.writer.tally, &inline.tally)
 	}
 	g := &Gateway{
 		service:      c.Service,
@@ -126,6 +129,7 @@ func New(c Config) *Gateway {
 		logger:       c.Logger,
 		metrics:      newMetrics(c.Metrics, tallies),
 		workers:      workers,
+		writers:      writers,
 		inline:       inlineSessions,
 		traces:       c.Service.Traces(),
 		sendBuffer:   sendBuffer,
@@ -176,6 +180,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 		s.drop(causeShutdown)
 	}
 	g.running.Wait()
+	for range cap(g.writers) {
+		(<-g.writers).close()
+	}
 	return nil
 }
 

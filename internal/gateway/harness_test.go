@@ -43,7 +43,7 @@ type node struct {
 type nodeOptions struct {
 	pipes         bool
 	compression   bool // offered, and wanted by clients of connect
-	ring          bool
+	oneByOne      bool // nothing is sent to many at once
 	tokenLifetime time.Duration
 	log           io.Writer
 	sendBuffer    int // bytes that the server's sockets hold
@@ -54,6 +54,19 @@ type nodeOptions struct {
 }
 
 var scope = chat.Scope{Region: "us-west-2", Account: "123456789012"}
+
+// sendOneByOne has a gateway that does not run yet send as where the kernel does not
+// take many sends at once.
+func (g *Gateway) sendOneByOne() {
+	for _, w := range g.workers {
+		w.writer.sender = oneByOne{}
+	}
+	for range cap(g.writers) {
+		w := <-g.writers
+		w.sender = oneByOne{}
+		g.writers <- w
+	}
+}
 
 func startNode(t *testing.T, o nodeOptions) *node {
 	t.Helper()
@@ -73,9 +86,11 @@ func startNode(t *testing.T, o nodeOptions) *node {
 		Logger:       slog.New(slog.NewTextHandler(o.log, nil)),
 		Metrics:      n.registry,
 		Compression:  o.compression,
-		IOUring:      o.ring,
 		PingInterval: 45 * time.Second,
 	})
+	if o.oneByOne {
+		n.gateway.sendOneByOne()
+	}
 	var listener net.Listener
 	if o.pipes {
 		pipes := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}

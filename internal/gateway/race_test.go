@@ -79,7 +79,7 @@ func TestNothingAfterTheCloseFrame(t *testing.T) {
 	s.writing.Store(busy)
 	b, _ := s.pending()
 	s.say([]byte("pong")) // the reader, while the close frame is being written
-	s.wrote(new(tally), len(b))
+	s.wrote(new(tally), len(b), 0)
 	if more, _ := s.pending(); string(b) != "close" || len(more) > 0 {
 		t.Errorf("wrote %q, then %q", b, more)
 	}

@@ -116,7 +116,7 @@ func (r *room) deliver(pub *chat.Publication) {
 		r.first(pub)
 	}
 	if sessions <= r.gateway.inline {
-		r.each((*session).wake)
+		r.writeInline()
 		return
 	}
 	behind := false
@@ -126,6 +126,20 @@ func (r *room) deliver(pub *chat.Publication) {
 	r.pace.note(behind)
 	for i := range r.shards {
 		r.shards[i].push()
+	}
+}
+
+// writeInline writes to the sessions of a small room, for its publisher.
+func (r *room) writeInline() {
+	select {
+	case w := <-r.gateway.writers:
+		for i := range r.shards {
+			w.write(r.shards[i].all())
+		}
+		w.flush()
+		r.gateway.writers <- w
+	default: // as many publishers as there are processors are at it
+		r.each((*session).wake)
 	}
 }
 

@@ -308,7 +308,7 @@ func (s *session) write(t *tally, patient bool) {
 					break
 				}
 				n, err = s.send(b, patient)
-				s.wrote(t, n)
+				s.wrote(t, n, time.Now().UnixNano())
 			}
 			if patient && n > 0 {
 				// A socket that takes more has a client behind it that reads, slow as it
@@ -386,8 +386,8 @@ func (s *session) pending() (b []byte, ended bool) {
 	return s.part, len(s.part) == 0
 }
 
-// wrote accounts for n bytes of what pending returned.
-func (s *session) wrote(t *tally, n int) {
+// wrote accounts for n bytes of what pending returned, which were written by now.
+func (s *session) wrote(t *tally, n int, now int64) {
 	if n == 0 {
 		return
 	}
@@ -397,7 +397,6 @@ func (s *session) wrote(t *tally, n int) {
 		}
 		return
 	}
-	now := time.Now().UnixNano()
 	s.cursor.advance(n, func(f *logFrame) {
 		t.count(f.kind, time.Duration(now-f.accepted))
 	})

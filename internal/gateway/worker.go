@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
@@ -112,20 +111,14 @@ type worker struct {
 	queue []*shard // each at most once
 	work  chan struct{}
 
-	logger    *slog.Logger
-	tally     tally
-	wantsRing bool
-	ring      *ring  // nil where there is none
-	batch     []send // empty between slices
+	writer *writer
 }
 
-// sliceSize is how many seats a slice has: some milliseconds' work at most, and as much
-// as a ring takes at once.
+// sliceSize is how many seats a slice has: a millisecond's work, all of which the
+// kernel gets at once.
 const sliceSize = 256
 
-func newWorker(logger *slog.Logger, ring bool) *worker {
-	return &worker{logger: logger, work: make(chan struct{}, 1), wantsRing: ring}
-}
+func newWorker(w *writer) *worker { return &worker{work: make(chan struct{}, 1), writer: w} }
 
 // push asks for a pass over the shard.
 func (sh *shard) push() {
@@ -205,13 +198,7 @@ func (w *worker) pop() *shard {
 
 // run makes passes until ctx ends.
 func (w *worker) run(ctx context.Context) {
-	if w.wantsRing {
-		var err error
-		if w.ring, err = newRing(sliceSize); err != nil {
-			w.logger.Warn("io_uring cannot be used; sending goes on without it", "error", err)
-		}
-		defer func() { w.ring.close() }()
-	}
+	defer w.writer.close()
 	for {
 		select {
 		case <-ctx.Done():
@@ -220,70 +207,14 @@ func (w *worker) run(ctx context.Context) {
 		}
 		for sh := w.pop(); sh != nil && ctx.Err() == nil; sh = w.pop() {
 			seats, more := sh.slice(sliceSize)
-			if w.ring != nil {
-				w.writeByRing(seats)
-			} else {
-				w.write(seats)
-			}
+			w.writer.write(seats)
+			w.writer.flush()
+			// The scheduler does not see how long that took, so others are let run.
+			runtime.Gosched()
 			sh.queued.Store(false)
 			if more || sh.news.Load() {
 				sh.enqueue() // behind the others
 			}
 		}
 	}
-}
-
-// write writes to sessions one after the other. A send is not seen by the scheduler, so
-// it lets others run now and then.
-func (w *worker) write(seats []atomic.Pointer[session]) {
-	for i := range seats {
-		if s := seats[i].Load(); s != nil && s.seize() {
-			s.write(&w.tally, false)
-		}
-		if i%64 == 63 {
-			runtime.Gosched()
-		}
-	}
-}
-
-// writeByRing writes to sessions at once: what is next for each of them goes to the
-// kernel in one call. What it does not take whole is for write to see to, and so is
-// all that is not simply the next frames of the log.
-func (w *worker) writeByRing(seats []atomic.Pointer[session]) {
-	for i := range seats {
-		s := seats[i].Load()
-		if s == nil || !s.seize() {
-			continue
-		}
-		if b := s.prepare(); b != nil {
-			w.batch = append(w.batch, send{session: s, b: b})
-		} else {
-			s.write(&w.tally, false)
-		}
-	}
-	if len(w.batch) == 0 {
-		return
-	}
-	usable := w.ring.send(w.batch)
-	for i := range w.batch {
-		s := &w.batch[i]
-		s.session.unpin()
-		s.session.wrote(&w.tally, s.n)
-		s.session.write(&w.tally, false)
-	}
-	clear(w.batch)
-	w.batch = w.batch[:0]
-	if !usable {
-		w.logger.Error("io_uring failed; sending goes on without it")
-		w.ring.close()
-		w.ring = nil
-	}
-}
-
-// send is a send under way: it holds its session's writer flag, keeps its descriptor
-// pinned, and keeps the chunk alive.
-type send struct {
-	session *session
-	b       []byte
-	n       int
 }

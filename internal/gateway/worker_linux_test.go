@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"io"
-	"log/slog"
 	"runtime"
 	"syscall"
 	"testing"
@@ -27,7 +26,7 @@ func (h hooked) Write(f func(fd uintptr) bool) error {
 // TestWorkerStops has a worker whose queue is never empty: what it writes to one room
 // makes another's news.
 func TestWorkerStops(t *testing.T) {
-	w := newWorker(slog.New(slog.DiscardHandler), false)
+	w := newWorker(testWriter(io.Discard, sliceSize))
 	rooms := &room{gateway: &Gateway{workers: []*worker{w}}}
 	shards := [2]shard{{room: rooms}, {room: rooms}}
 	var logs [2]*roomLog
@@ -61,7 +60,7 @@ func TestWorkerStops(t *testing.T) {
 
 // TestWorkerForgetsRooms whose turn is over: they may be gone.
 func TestWorkerForgetsRooms(t *testing.T) {
-	w := newWorker(slog.New(slog.DiscardHandler), false)
+	w := newWorker(testWriter(io.Discard, sliceSize))
 	var rooms []weak.Pointer[room]
 	for range 4 {
 		r := &room{gateway: &Gateway{workers: []*worker{w}}}
@@ -83,7 +82,7 @@ func TestWorkerForgetsRooms(t *testing.T) {
 func TestPace(t *testing.T) {
 	workers := make([]*worker, 4)
 	for i := range workers {
-		workers[i] = newWorker(nil, false)
+		workers[i] = newWorker(nil)
 	}
 	r := newRoom(&Gateway{workers: workers}, chat.ARN{})
 	count := func() int {

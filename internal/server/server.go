@@ -103,6 +103,9 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 	if c.Data == "" {
 		return nil, errors.New("no data directory is named")
 	}
+	if c.IOUring {
+		logger.Warn("io-uring is without effect; take it out of the configuration")
+	}
 	s := &Server{logger: logger, drainWindow: c.DrainWindow, shared: c.DatabaseURL != "", alone: c.RedisURL == "", mode: c.Mode, started: time.Now()}
 	quotas, err := c.LoadQuotas()
 	if err != nil {
@@ -216,7 +219,6 @@ func New(c config.Config, logger *slog.Logger) (*Server, error) {
 		AllowedOrigins:        c.AllowedOrigins,
 		ConnectionsPerAddress: c.ConnectionsPerAddress,
 		HandshakesPerAddress:  c.HandshakesPerAddress,
-		IOUring:               c.IOUring,
 		Notice:                ofSessions,
 	})
 	api := awsapi.New(awsapi.Config{

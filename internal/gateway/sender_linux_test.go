@@ -1,0 +1,292 @@
+package gateway
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"parlor/internal/chat"
+)
+
+// sockets are two ends of a TCP connection; the first is a session's.
+func sockets(t *testing.T) (*session, net.Conn) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	theirs, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ours.Close()
+		theirs.Close()
+	})
+	return newSession(&Gateway{sendBuffer: sendBuffer}, nil, &chat.Session{}, ours), theirs
+}
+
+// senders are those there are. Where the kernel or a container has no io_submit, that
+// one is skipped.
+func senders(t *testing.T, f func(t *testing.T, s sender)) {
+	t.Run("aio", func(t *testing.T) {
+		s, err := newAIO(4)
+		if err != nil {
+			t.Skip(err)
+		}
+		defer s.close()
+		f(t, s)
+	})
+	t.Run("one by one", func(t *testing.T) { f(t, oneByOne{}) })
+}
+
+// TestSenderSays what came of each send: all, a part, nothing because the socket is full
+// or the connection over; and that one does not touch another.
+func TestSenderSays(t *testing.T) {
+	senders(t, func(t *testing.T, s sender) {
+		well, reader := sockets(t)
+		full, _ := sockets(t)
+		over, _ := sockets(t)
+		over.conn.(*net.TCPConn).CloseWrite()
+
+		big := bytes.Repeat([]byte("x"), 64<<20) // more than sockets hold
+		var heard bytes.Buffer
+		for round := range 400 { // what the kernel keeps for the answers goes round, too
+			sends := []send{{session: well, b: []byte("hello ")}, {session: full, b: big}, {session: over, b: []byte("lost")}, {session: well, b: []byte("there.")}}
+			if !s.send(sends) {
+				t.Fatal("the sender is not usable any more")
+			}
+			if sends[0].n != 6 || sends[3].n != 6 {
+				t.Errorf("round %d: sent %d and %d bytes of 6", round, sends[0].n, sends[3].n)
+			}
+			switch part := sends[1].n; {
+			case round == 0 && (part == 0 || part == len(big)):
+				t.Errorf("sent %d bytes into a socket that nobody reads, want a part", part)
+			case round > 0 && part != 0:
+				// What the other end's kernel took meanwhile made room.
+				t.Logf("round %d: %d more bytes", round, part)
+			}
+			if sends[2].n != 0 {
+				t.Errorf("sent %d bytes over a connection that is closed for writing", sends[2].n)
+			}
+			heard.WriteString("hello there.")
+		}
+		got := make([]byte, heard.Len())
+		reader.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.ReadFull(reader, got); err != nil || !bytes.Equal(got, heard.Bytes()) {
+			t.Errorf("the client read %q (%v), want %q", got, err, heard.Bytes())
+		}
+	})
+}
+
+// TestManyAtOnce is how rooms are written to, small and large, unless TestSenderIsForbidden.
+func TestManyAtOnce(t *testing.T) {
+	try, err := newAIO(1)
+	if err != nil {
+		t.Skip(err)
+	}
+	try.close()
+	small := newCrowd(t, 10, false)
+	small.deliver()
+	used := 0
+	for range cap(small.room.gateway.writers) {
+		w := <-small.room.gateway.writers
+		if _, ok := w.sender.(*aio); ok {
+			used++
+		}
+		small.room.gateway.writers <- w
+	}
+	if used != 1 {
+		t.Errorf("a small room: %d publishers sent to many at once, want 1", used)
+	}
+	large := newCrowd(t, inlineSessions+1, false)
+	large.deliver()
+	for i, w := range large.room.gateway.workers {
+		if _, ok := w.writer.sender.(*aio); !ok {
+			t.Errorf("a large room: worker %d has %T", i, w.writer.sender)
+		}
+	}
+}
+
+// fakeSender sends as it is told to.
+type fakeSender func([]send) bool
+
+func (f fakeSender) send(sends []send) bool { return f(sends) }
+
+func (fakeSender) close() {}
+
+// TestSenderThatLies is not used: it says of a part that it was nothing, or all.
+func TestSenderThatLies(t *testing.T) {
+	for _, said := range []func(sent, all int) int{
+		func(int, int) int { return 0 },
+		func(_, all int) int { return all },
+	} {
+		err := try(fakeSender(func(sends []send) bool {
+			s := &sends[0]
+			sent, err := trySend(s.session.fd, s.b)
+			if err != nil {
+				t.Error(err)
+			}
+			s.n = said(sent, len(s.b))
+			return true
+		}))
+		if err == nil {
+			t.Error("a sender that lies is used")
+		}
+	}
+	if err := try(oneByOne{}); err != nil {
+		t.Errorf("one that does not lie is not used: %v", err)
+	}
+}
+
+// audience is a session that waits for "hello", and what its client reads.
+func audience(t *testing.T) (*shard, *session, net.Conn) {
+	s, theirs := sockets(t)
+	theirs.SetReadDeadline(time.Now().Add(10 * time.Second))
+	l := newRoomLog()
+	s.log, s.cursor = l, l.cursorAtEnd()
+	l.append(&chat.Publication{Accepted: time.Now()}, nil, []byte("hello"))
+	sh := &shard{}
+	sh.add(s)
+	return sh, s, theirs
+}
+
+// testWriter logs into log.
+func testWriter(log io.Writer, size int) *writer {
+	return &writer{logger: slog.New(slog.NewTextHandler(log, nil)), said: new(sync.Once), size: size}
+}
+
+// TestSenderThatFails has sending to many at once fail: what it did not send goes out
+// without it.
+func TestSenderThatFails(t *testing.T) {
+	made, err := newAIO(4)
+	if err != nil {
+		t.Skip(err)
+	}
+	sh, s, theirs := audience(t)
+	var log bytes.Buffer
+	w := testWriter(&log, 4)
+	made.close() // so that the kernel does not know it
+	w.sender = made
+	w.write(sh.all())
+	w.flush()
+	if w.sender != (oneByOne{}) || !strings.Contains(log.String(), "at once failed") {
+		t.Errorf("the sender is %T, the log has %q", w.sender, log.String())
+	}
+	got := make([]byte, 5)
+	if _, err := io.ReadFull(theirs, got); err != nil || string(got) != "hello" {
+		t.Errorf("the client read %q (%v)", got, err)
+	}
+	if s.writing.Load() != idle || s.pinned.Load() {
+		t.Error("the writer flag was not put back")
+	}
+}
+
+// TestSenderIsForbidden, or there are too many: that is said once, and each session is
+// written to by a system call of its own.
+func TestSenderIsForbidden(t *testing.T) {
+	var log bytes.Buffer
+	first := testWriter(&log, 1<<30) // more than any system has
+	second := &writer{logger: first.logger, said: first.said, size: first.size}
+	for _, w := range []*writer{first, second} {
+		sh, _, theirs := audience(t)
+		w.write(sh.all())
+		w.flush()
+		got := make([]byte, 5)
+		if _, err := io.ReadFull(theirs, got); err != nil || string(got) != "hello" {
+			t.Errorf("the client read %q (%v)", got, err)
+		}
+	}
+	if strings.Count(log.String(), "io_setup") != 1 {
+		t.Errorf("the log has %q, want io_setup once", log.String())
+	}
+}
+
+// TestOutcomeUnknown ends a connection on which what goes next cannot be known.
+func TestOutcomeUnknown(t *testing.T) {
+	sh, s, theirs := audience(t)
+	w := testWriter(io.Discard, 4)
+	w.sender = fakeSender(func(sends []send) bool {
+		sends[0].n = outcomeUnknown
+		return false
+	})
+	w.write(sh.all())
+	w.flush()
+	if got, err := io.ReadAll(theirs); err == nil || len(got) > 0 {
+		t.Errorf("the client read %q (%v), want a broken connection", got, err)
+	}
+	if why := s.closed.Load(); why == nil || *why != causeClient {
+		t.Errorf("closed for %v", why)
+	}
+}
+
+// TestNothingIsForgotten has a session that gets something to be written while it is
+// written to: frames that have no pass of their own, a pong, the end, which may also
+// have been marked before.
+func TestNothingIsForgotten(t *testing.T) {
+	last := func(s *session) *ending {
+		s.gateway.wheel = &wheel{base: time.Now()}
+		return &ending{at: s.log.end.Load(), last: []byte(", more"), cause: causeShutdown}
+	}
+	for name, meanwhile := range map[string]func(s *session){
+		"marked": nil,
+		"pong":   func(s *session) { s.say([]byte(", more")) },
+		"end":    func(s *session) { s.end(last(s)) },
+		"next chunk": func(s *session) {
+			s.log.append(&chat.Publication{Accepted: time.Now()}, nil, []byte(", more"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sh, s, theirs := audience(t)
+			w := testWriter(io.Discard, 4)
+			if meanwhile == nil {
+				s.mark(last(s))
+				meanwhile = func(*session) {}
+			}
+			w.sender = fakeSender(func(sends []send) bool {
+				meanwhile(s)
+				return oneByOne{}.send(sends)
+			})
+			w.write(sh.all())
+			w.flush()
+			got := make([]byte, len("hello, more"))
+			if _, err := io.ReadFull(theirs, got); err != nil || string(got) != "hello, more" {
+				t.Errorf("the client read %q (%v)", got, err)
+			}
+		})
+	}
+}
+
+// TestPinnedDescriptorStaysOpen has a session dropped while its descriptor is in use:
+// the socket is closed by whoever uses it, and not before.
+func TestPinnedDescriptorStaysOpen(t *testing.T) {
+	s, theirs := sockets(t)
+	if !s.pin() {
+		t.Fatal("an open session cannot be pinned")
+	}
+	s.drop(causeSlow)
+	if n, err := trySend(s.fd, []byte("x")); n != 1 {
+		t.Errorf("the descriptor was closed: %v", err)
+	}
+	s.unpin()
+	if _, err := trySend(s.fd, []byte("x")); err == nil {
+		t.Error("the socket is still open")
+	}
+	theirs.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.ReadAll(theirs); err == nil {
+		t.Error("the client saw a clean end of the connection, want a reset")
+	}
+	if s.pin() {
+		t.Error("a closed session was pinned")
+	}
+}

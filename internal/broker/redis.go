@@ -492,7 +492,13 @@ func (b *Redis) heardEntry(channel, text string) {
 		b.metrics.unreadable.Inc()
 		return
 	}
-	b.deliver(room, func() ([]*chat.Publication, bool) { return room.take([]entry{e}) })
+	b.deliver(room, func() (pubs []*chat.Publication, behind bool) {
+		pubs, behind = room.take([]entry{e})
+		for _, pub := range pubs {
+			pub.Relayed = true
+		}
+		return pubs, behind
+	})
 }
 
 // Ready implements [chat.Broker]: the links are up, and scripts run and may write, which

@@ -26,8 +26,11 @@ func (n *node) publishTo(room chat.ARN, name string, size int) {
 	}
 }
 
+// crowded is a room of some size.
+const crowded = 65
+
 func TestPublicationsAreAppliedInTheirOrder(t *testing.T) {
-	for _, sessions := range []int{1, inlineSessions + 1} {
+	for _, sessions := range []int{1, crowded} {
 		onEveryPath(t, nodeOptions{}, func(t *testing.T, n *node) {
 			room := n.room(chat.RoomSpec{}).ARN
 			var clients []*client
@@ -204,7 +207,7 @@ func (c *rawClient) setReadBuffer(bytes int) {
 
 // TestSlowReaderIsDropped has one client stop reading while others go on.
 func TestSlowReaderIsDropped(t *testing.T) {
-	for _, others := range []int{3, inlineSessions + 3} {
+	for _, others := range []int{3, crowded + 3} {
 		onEveryPath(t, nodeOptions{sendBuffer: 16 << 10}, func(t *testing.T, n *node) {
 			room := n.room(chat.RoomSpec{}).ARN
 			slow := n.connectRaw(room, "slow")

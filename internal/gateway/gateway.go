@@ -119,7 +119,7 @@ func New(c Config) *Gateway {
 	writers := make(chan *writer, processors)
 	for range processors {
 		w := newWorker(&writer{logger: c.Logger, said: said, size: sliceSize})
-		inline := &writer{logger: c.Logger, said: said, size: inlineSessions}
+		inline := &writer{logger: c.Logger, said: said, size: inlineSessions / 2}
 		writers <- inline
 		workers, tallies = append(workers, w), append(tallies, &w.writer.tally, &inline.tally)
 	}

@@ -12,9 +12,14 @@ import (
 )
 
 // inlineSessions is the most sessions a room may have for its publishers to write to
-// them themselves; in a larger one they wake the workers. Waking costs more than
-// writing to a few dozen sockets, and a publisher must not be kept for long.
-const inlineSessions = 64
+// them themselves; in a larger one they wake the workers. Waking costs more than handing
+// a few hundred sends to the kernel, and a publisher must not be kept for long: this is a
+// millisecond. inlineRelayed is the same for what comes from other nodes, since who
+// brings that brings it for all rooms.
+const (
+	inlineSessions = 256
+	inlineRelayed  = 64
+)
 
 // maxEarly bounds what a room keeps that came before its turn. The broker brings what
 // is missing long before that, or never.
@@ -37,7 +42,6 @@ type room struct {
 
 	shards []shard // one for each worker
 	place  int     // of the first of its workers
-	pace   pace
 
 	attended atomic.Pointer[attended] // nil: its tags do not want to know who is there
 
@@ -115,15 +119,14 @@ func (r *room) deliver(pub *chat.Publication) {
 	if r.gateway.traces {
 		r.first(pub)
 	}
-	if sessions <= r.gateway.inline {
+	inline := r.gateway.inline
+	if pub.Relayed {
+		inline = min(inline, inlineRelayed)
+	}
+	if sessions <= inline {
 		r.writeInline()
 		return
 	}
-	behind := false
-	for i := range r.shards {
-		behind = behind || r.shards[i].queued.Load()
-	}
-	r.pace.note(behind)
 	for i := range r.shards {
 		r.shards[i].push()
 	}

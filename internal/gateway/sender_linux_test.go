@@ -89,31 +89,45 @@ func TestSenderSays(t *testing.T) {
 	})
 }
 
-// TestManyAtOnce is how rooms are written to, small and large, unless TestSenderIsForbidden.
+// TestManyAtOnce is how rooms are written to: small ones by their publishers, large ones
+// by workers, and by these all but the smallest if another node publishes.
 func TestManyAtOnce(t *testing.T) {
-	try, err := newAIO(1)
+	made, err := newAIO(1)
 	if err != nil {
 		t.Skip(err)
 	}
-	try.close()
-	small := newCrowd(t, 10, false)
-	small.deliver()
-	used := 0
-	for range cap(small.room.gateway.writers) {
-		w := <-small.room.gateway.writers
-		if _, ok := w.sender.(*aio); ok {
-			used++
+	made.close()
+	for _, test := range []struct {
+		sessions int
+		relayed  bool
+		inline   bool
+	}{
+		{10, false, true},
+		{10, true, true},
+		{inlineRelayed, true, true},
+		{inlineRelayed + 1, false, true},
+		{inlineRelayed + 1, true, false},
+		{inlineSessions, false, true},
+		{inlineSessions + 1, false, false},
+	} {
+		c := newCrowd(t, test.sessions, false)
+		c.pub.Relayed = test.relayed
+		c.deliver()
+		g, publishers, workers := c.room.gateway, 0, 0
+		for range cap(g.writers) {
+			w := <-g.writers
+			if _, ok := w.sender.(*aio); ok {
+				publishers++
+			}
+			g.writers <- w
 		}
-		small.room.gateway.writers <- w
-	}
-	if used != 1 {
-		t.Errorf("a small room: %d publishers sent to many at once, want 1", used)
-	}
-	large := newCrowd(t, inlineSessions+1, false)
-	large.deliver()
-	for i, w := range large.room.gateway.workers {
-		if _, ok := w.writer.sender.(*aio); !ok {
-			t.Errorf("a large room: worker %d has %T", i, w.writer.sender)
+		for _, w := range g.workers {
+			if _, ok := w.writer.sender.(*aio); ok {
+				workers++
+			}
+		}
+		if inline := publishers == 1 && workers == 0; inline != test.inline || publishers+workers == 0 {
+			t.Errorf("%+v: %d publishers and %d workers sent to many at once", test, publishers, workers)
 		}
 	}
 }

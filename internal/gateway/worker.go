@@ -114,9 +114,9 @@ type worker struct {
 	writer *writer
 }
 
-// sliceSize is how many seats a slice has: a millisecond's work, all of which the
+// sliceSize is how many seats a slice has: two milliseconds' work, all of which the
 // kernel gets at once.
-const sliceSize = 256
+const sliceSize = 512
 
 func newWorker(w *writer) *worker { return &worker{work: make(chan struct{}, 1), writer: w} }
 
@@ -133,45 +133,15 @@ func (sh *shard) enqueue() {
 	}
 }
 
-// worker is who writes to the shard from now on. A room that keeps up with what is said
-// has all workers, and is written to the sooner. One that does not has half of them:
-// they find more to write to each session at once, which costs less than sending the
-// same in smaller pieces, and a send is only half of a delivery: the other half is what
-// the kernel does for the client's answers, and what all others here have to do.
+// worker is who writes to the shard. A room has half of the workers: a send is only half
+// of a delivery; the other half is what the kernel does for the client's answers, and
+// what all others here have to do. Fewer also find more to write to each session at once
+// in a room that does not keep up, which costs less than sending the same in smaller
+// pieces.
 func (sh *shard) worker() *worker {
 	workers := sh.room.gateway.workers
-	n := len(workers)
-	if sh.room.pace.behind() {
-		n = max(1, n/2)
-	}
-	return workers[(sh.room.place+sh.index%n)%len(workers)]
+	return workers[(sh.room.place+sh.index%max(1, len(workers)/2))%len(workers)]
 }
-
-// pace says whether a room keeps up: whether passes mostly end before the next
-// publication comes. It changes its mind when that has been otherwise for a while.
-type pace struct {
-	slow  atomic.Bool
-	level atomic.Int32 // from 0 to paceSpan
-}
-
-// paceSpan is how many publications it takes for another mind.
-const paceSpan = 16
-
-// note takes note of a publication, and whether it found a pass under way.
-func (p *pace) note(underWay bool) {
-	switch level := p.level.Load(); {
-	case underWay && level < paceSpan:
-		if p.level.Add(1) >= paceSpan {
-			p.slow.Store(true)
-		}
-	case !underWay && level > 0:
-		if p.level.Add(-1) <= 0 {
-			p.slow.Store(false)
-		}
-	}
-}
-
-func (p *pace) behind() bool { return p.slow.Load() }
 
 // enqueue puts a shard at the end of the queue.
 func (w *worker) enqueue(sh *shard) {

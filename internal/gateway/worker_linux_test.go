@@ -78,38 +78,27 @@ func TestWorkerForgetsRooms(t *testing.T) {
 	runtime.KeepAlive(w)
 }
 
-// TestPace: a room that does not keep up has half the workers, until it does again.
-func TestPace(t *testing.T) {
-	workers := make([]*worker, 4)
-	for i := range workers {
-		workers[i] = newWorker(nil)
-	}
-	r := newRoom(&Gateway{workers: workers}, chat.ARN{})
-	count := func() int {
-		used := map[*worker]bool{}
-		for i := range r.shards {
-			used[r.shards[i].worker()] = true
+// TestHalfTheWorkers write to a room, each room from another on, and any number of
+// processors will do.
+func TestHalfTheWorkers(t *testing.T) {
+	for _, test := range []struct{ processors, want int }{{1, 1}, {2, 1}, {3, 1}, {4, 2}, {8, 4}} {
+		g := &Gateway{workers: make([]*worker, test.processors)}
+		for i := range g.workers {
+			g.workers[i] = newWorker(nil)
 		}
-		return len(used)
-	}
-	for _, step := range []struct {
-		notes  int
-		behind bool
-		want   int
-	}{
-		{0, false, 4},
-		{paceSpan - 1, true, 4}, // a burst
-		{paceSpan, false, 4},
-		{paceSpan, true, 2},
-		{paceSpan - 1, false, 2}, // a lull
-		{paceSpan, true, 2},
-		{paceSpan, false, 4},
-	} {
-		for range step.notes {
-			r.pace.note(step.behind)
+		all := map[*worker]bool{}
+		for range test.processors {
+			r, used := newRoom(g, chat.ARN{}), map[*worker]bool{}
+			for i := range r.shards {
+				used[r.shards[i].worker()] = true
+				all[r.shards[i].worker()] = true
+			}
+			if len(used) != test.want {
+				t.Errorf("%d processors: %d workers write to a room, want %d", test.processors, len(used), test.want)
+			}
 		}
-		if got := count(); got != step.want {
-			t.Errorf("after %d × %v: got %d workers, want %d", step.notes, step.behind, got, step.want)
+		if len(all) != test.processors {
+			t.Errorf("%d processors: %d workers write to all rooms", test.processors, len(all))
 		}
 	}
 }

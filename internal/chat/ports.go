@@ -262,5 +262,5 @@ type Publication struct {
 	Subject  ARN       // PublishLogsChanged, PublishBansChanged: what changed
 	Position Position
 	After    Position // PublishGap: of the publication before, which may not be here yet
-	Relayed  bool     // it came from another node, by a caller of deliver that has other rooms' to deliver, too
+	Relayed  bool     // it came by way of other nodes: who delivers it has all rooms' to deliver
 }

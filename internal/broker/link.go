@@ -544,7 +544,7 @@ func (k *link) catchUp(ctx context.Context, client rueidis.Client, rooms []*room
 		if a.whole = calls[i].Args[2] == "1"; a.whole {
 			b.apply(room, a)
 		} else {
-			b.deliver(room, func() ([]*chat.Publication, bool) { return room.goLive(a.at) })
+			b.deliver(room, true, func() ([]*chat.Publication, bool) { return room.goLive(a.at) })
 		}
 	}
 	return nil

@@ -288,20 +288,22 @@ func (b *Redis) apply(room *room, a answer) {
 	if room == nil || !a.whole {
 		return
 	}
-	b.deliver(room, func() ([]*chat.Publication, bool) { return room.catchUp(a.at, a.entries) })
+	b.deliver(room, false, func() ([]*chat.Publication, bool) { return room.catchUp(a.at, a.entries) })
 }
 
-// deliver delivers what take says, and asks for what is then still missing.
-func (b *Redis) deliver(room *room, take func() ([]*chat.Publication, bool)) {
-	if b.show(room, take) {
+// deliver delivers what take says, and asks for what is then still missing. It is relayed
+// unless the caller published it.
+func (b *Redis) deliver(room *room, relayed bool, take func() ([]*chat.Publication, bool)) {
+	if b.show(room, relayed, take) {
 		b.catchUp(room)
 	}
 }
 
 // show delivers what take says, and reports whether something is then still missing.
-func (b *Redis) show(room *room, take func() ([]*chat.Publication, bool)) (behind bool) {
+func (b *Redis) show(room *room, relayed bool, take func() ([]*chat.Publication, bool)) (behind bool) {
 	pubs, behind := take()
 	for _, pub := range pubs {
+		pub.Relayed = relayed || len(pubs) > 1 // what was missing is other nodes'
 		if pub.Kind == chat.PublishGap {
 			b.metrics.gaps.Inc()
 		}
@@ -331,7 +333,7 @@ func (b *Redis) catchUp(room *room) {
 			if err == nil {
 				b.metrics.catchUps.Inc()
 				room.catching.Store(false) // before: what comes from now on may ask again
-				behind := a.whole && b.show(room, func() ([]*chat.Publication, bool) { return room.catchUp(a.at, a.entries) })
+				behind := a.whole && b.show(room, true, func() ([]*chat.Publication, bool) { return room.catchUp(a.at, a.entries) })
 				if !behind || room.catching.Swap(true) {
 					return
 				}
@@ -492,13 +494,7 @@ func (b *Redis) heardEntry(channel, text string) {
 		b.metrics.unreadable.Inc()
 		return
 	}
-	b.deliver(room, func() (pubs []*chat.Publication, behind bool) {
-		pubs, behind = room.take([]entry{e})
-		for _, pub := range pubs {
-			pub.Relayed = true
-		}
-		return pubs, behind
-	})
+	b.deliver(room, true, func() ([]*chat.Publication, bool) { return room.take([]entry{e}) })
 }
 
 // Ready implements [chat.Broker]: the links are up, and scripts run and may write, which

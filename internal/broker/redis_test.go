@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -151,5 +152,27 @@ func TestRelayed(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("nothing was delivered")
+	}
+}
+
+// TestCaughtUpIsRelayed: a publisher delivers what it published, and no more.
+func TestCaughtUpIsRelayed(t *testing.T) {
+	var relayed []bool
+	b := &Redis{config: RedisConfig{Deliver: func(pub *chat.Publication) { relayed = append(relayed, pub.Relayed) }}}
+	for _, test := range []struct {
+		relayed bool
+		pubs    int
+		want    []bool
+	}{{false, 1, []bool{false}}, {false, 2, []bool{true, true}}, {true, 1, []bool{true}}} {
+		relayed = nil
+		b.show(new(room), test.relayed, func() (pubs []*chat.Publication, behind bool) {
+			for range test.pubs {
+				pubs = append(pubs, new(chat.Publication))
+			}
+			return pubs, false
+		})
+		if !slices.Equal(relayed, test.want) {
+			t.Errorf("%+v: got %v", test, relayed)
+		}
 	}
 }

@@ -78,6 +78,7 @@ type Gateway struct {
 	lot     lot
 	workers []*worker
 	writers chan *writer  // for publishers, who take one and put it back
+	singly  atomic.Bool   // some sends are system calls of their own: TLS, or no sender for many
 	placed  atomic.Uint32 // rooms, for their place among the workers
 	inline  int           // inlineSessions, but for tests
 	traces  bool          // times are kept of some publications
@@ -113,23 +114,11 @@ const maxHeldHandshakes = 10_000
 
 // New returns a Gateway that works once Run is called.
 func New(c Config) *Gateway {
-	var workers []*worker
-	var tallies []*tally
-	processors, said := runtime.GOMAXPROCS(0), new(sync.Once)
-	writers := make(chan *writer, processors)
-	for range processors {
-		w := newWorker(&writer{logger: c.Logger, said: said, size: sliceSize})
-		inline := &writer{logger: c.Logger, said: said, size: inlineSessions / 2}
-		writers <- inline
-		workers, tallies = append(workers, w), append(tallies, &w.writer.tally, &inline.tally)
-	}
 	g := &Gateway{
 		service:      c.Service,
 		broker:       c.Broker,
 		logger:       c.Logger,
-		metrics:      newMetrics(c.Metrics, tallies),
-		workers:      workers,
-		writers:      writers,
+		writers:      make(chan *writer, runtime.GOMAXPROCS(0)),
 		inline:       inlineSessions,
 		traces:       c.Service.Traces(),
 		sendBuffer:   sendBuffer,
@@ -148,6 +137,17 @@ func New(c Config) *Gateway {
 		former: map[*room]bool{},
 		bans:   bans{doubt: make(chan struct{}, 1)},
 	}
+	var tallies []*tally
+	newWriter := func(size int) *writer {
+		w := &writer{logger: c.Logger, singly: &g.singly, size: size}
+		tallies = append(tallies, &w.tally)
+		return w
+	}
+	for range cap(g.writers) {
+		g.workers = append(g.workers, newWorker(newWriter(sliceSize)))
+		g.writers <- newWriter(inlineSessions / 2)
+	}
+	g.metrics = newMetrics(c.Metrics, tallies)
 	g.attendance = newAttendance(g)
 	return g
 }
@@ -167,6 +167,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 			g.logger.Warn("idle sessions have a goroutine each", "error", err)
 		}
 	})
+	for range cap(g.writers) {
+		w := <-g.writers
+		w.open()
+		g.writers <- w
+	}
 	for _, w := range g.workers {
 		own.Go(func() { w.run(ctx) })
 	}

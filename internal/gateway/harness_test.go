@@ -59,13 +59,14 @@ var scope = chat.Scope{Region: "us-west-2", Account: "123456789012"}
 // take many sends at once.
 func (g *Gateway) sendOneByOne() {
 	for _, w := range g.workers {
-		w.writer.sender = oneByOne{}
+		w.writer.alone = true
 	}
 	for range cap(g.writers) {
 		w := <-g.writers
-		w.sender = oneByOne{}
+		w.alone = true
 		g.writers <- w
 	}
+	g.singly.Store(true)
 }
 
 func startNode(t *testing.T, o nodeOptions) *node {

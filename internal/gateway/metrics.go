@@ -21,10 +21,10 @@ type metrics struct {
 	ended          *prometheus.CounterVec
 	missed         prometheus.Counter
 
-	deliveries tally // by publishers and sessions' own goroutines
+	deliveries tally // by whoever has no writer: sessions' own goroutines, replies
 }
 
-// newMetrics registers the metrics. The tallies are those of the workers.
+// newMetrics registers the metrics. The tallies are those of the writers.
 func newMetrics(r prometheus.Registerer, tallies []*tally) *metrics {
 	m := &metrics{
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{

@@ -13,12 +13,13 @@ import (
 
 // inlineSessions is the most sessions a room may have for its publishers to write to
 // them themselves; in a larger one they wake the workers. Waking costs more than handing
-// a few hundred sends to the kernel, and a publisher must not be kept for long: this is a
-// millisecond. inlineRelayed is the same for what comes from other nodes, since who
-// brings that brings it for all rooms.
+// a few hundred sends to the kernel at once, and a publisher must not be kept for long:
+// this is a millisecond. inlineFew is the same where each send is a system call of its own,
+// as under TLS, and for what comes by way of other nodes: who brings that brings it for
+// all rooms.
 const (
 	inlineSessions = 256
-	inlineRelayed  = 64
+	inlineFew      = 64
 )
 
 // maxEarly bounds what a room keeps that came before its turn. The broker brings what
@@ -40,7 +41,7 @@ type room struct {
 	err    error
 	cancel func()
 
-	shards []shard // one for each worker
+	shards []shard // for half of the workers
 	place  int     // of the first of its workers
 
 	attended atomic.Pointer[attended] // nil: its tags do not want to know who is there
@@ -59,7 +60,7 @@ type room struct {
 }
 
 func newRoom(g *Gateway, arn chat.ARN) *room {
-	r := &room{gateway: g, arn: arn, ready: make(chan struct{}), shards: make([]shard, len(g.workers)), plain: newRoomLog()}
+	r := &room{gateway: g, arn: arn, ready: make(chan struct{}), shards: make([]shard, max(1, len(g.workers)/2)), plain: newRoomLog()}
 	r.place = int(g.placed.Add(1)) % len(g.workers)
 	for i := range r.shards {
 		r.shards[i].room, r.shards[i].index = r, i
@@ -120,8 +121,8 @@ func (r *room) deliver(pub *chat.Publication) {
 		r.first(pub)
 	}
 	inline := r.gateway.inline
-	if pub.Relayed {
-		inline = min(inline, inlineRelayed)
+	if pub.Relayed || r.gateway.singly.Load() {
+		inline = min(inline, inlineFew)
 	}
 	if sessions <= inline {
 		r.writeInline()
@@ -136,11 +137,14 @@ func (r *room) deliver(pub *chat.Publication) {
 func (r *room) writeInline() {
 	select {
 	case w := <-r.gateway.writers:
+		defer func() {
+			w.abandon()
+			r.gateway.writers <- w
+		}()
 		for i := range r.shards {
 			w.write(r.shards[i].all())
 		}
 		w.flush()
-		r.gateway.writers <- w
 	default: // as many publishers as there are processors are at it
 		r.each((*session).wake)
 	}

@@ -1,13 +1,12 @@
 package gateway
 
-import "runtime"
-
 // sender writes to many sockets at once. It is for one caller at a time.
 type sender interface {
 	// send does what it can of each send without waiting for a client, and says in n
-	// how much that was. Nothing is under way when it returns. It reports whether the
-	// sender can be used again.
+	// how much that was. It reports whether the sender can be used again; if so, nothing
+	// is under way when it returns.
 	send([]send) bool
+	// close returns when nothing is under way.
 	close()
 }
 
@@ -21,25 +20,6 @@ type send struct {
 
 // outcomeUnknown is of a send of which nobody can say what the socket took.
 const outcomeUnknown = -1
-
-// oneByOne sends to one socket after the other. It needs nothing of the system.
-type oneByOne struct{}
-
-func (oneByOne) send(sends []send) bool {
-	for i := range sends {
-		sends[i].n = 0
-		if n, err := trySend(sends[i].session.fd, sends[i].b); err == nil {
-			sends[i].n = n
-		}
-		if i%64 == 63 {
-			// The scheduler does not see a send, so others are let run now and then.
-			runtime.Gosched()
-		}
-	}
-	return true
-}
-
-func (oneByOne) close() {}
 
 // settle accounts for a send that is over, and goes on where that was not all that
 // there is to write.

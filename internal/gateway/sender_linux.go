@@ -7,8 +7,8 @@ import (
 )
 
 // aio sends to many sockets in one system call, by what Linux calls asynchronous I/O.
-// A write to a socket that does not wait is carried out while it is handed over, so
-// that nothing is under way when the call returns.
+// A write to a socket that does not block, as Go's do not, is carried out while it is
+// handed over, so that nothing is under way when the call returns.
 //
 // io_setup(2), io_submit(2), io_getevents(2)
 type aio struct {
@@ -23,15 +23,14 @@ type aio struct {
 const ioWrite = 1
 
 type ioRequest struct {
-	data         uint64
-	key, rwFlags uint32 // the other way round where the most significant byte is first; both are zero
-	opcode       uint16
-	priority     int16
-	fd           uint32
-	buf, size    uint64
-	offset       int64
-	_            uint64
-	flags, resFD uint32
+	data      uint64
+	_         [2]uint32 // the key, and flags
+	opcode    uint16
+	_         int16 // the priority
+	fd        uint32
+	buf, size uint64
+	_         [2]uint64 // the offset, which sockets have not
+	_         [2]uint32 // flags, and a descriptor to tell
 }
 
 type ioEvent struct {
@@ -76,7 +75,7 @@ func (a *aio) send(sends []send) bool {
 			// next time.
 			return errno == syscall.EAGAIN
 		}
-		if !a.reap(sends[begun:begun+int(n)], begun) {
+		if n == 0 || !a.reap(sends[begun:begun+int(n)], begun) {
 			return false
 		}
 		begun += int(n)

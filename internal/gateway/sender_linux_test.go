@@ -6,9 +6,11 @@ import (
 	"log/slog"
 	"net"
 	"strings"
-	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"parlor/internal/chat"
 )
@@ -36,67 +38,115 @@ func sockets(t *testing.T) (*session, net.Conn) {
 	return newSession(&Gateway{sendBuffer: sendBuffer}, nil, &chat.Session{}, ours), theirs
 }
 
-// senders are those there are. Where the kernel or a container has no io_submit, that
-// one is skipped.
-func senders(t *testing.T, f func(t *testing.T, s sender)) {
-	t.Run("aio", func(t *testing.T) {
-		s, err := newAIO(4)
-		if err != nil {
-			t.Skip(err)
-		}
-		defer s.close()
-		f(t, s)
-	})
-	t.Run("one by one", func(t *testing.T) { f(t, oneByOne{}) })
+// needAIO makes a sender, or skips a test where the kernel or a container has none.
+func needAIO(t testing.TB, size int) *aio {
+	t.Helper()
+	made, err := newAIO(size)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(made.close)
+	return made.(*aio)
 }
 
 // TestSenderSays what came of each send: all, a part, nothing because the socket is full
 // or the connection over; and that one does not touch another.
 func TestSenderSays(t *testing.T) {
-	senders(t, func(t *testing.T, s sender) {
-		well, reader := sockets(t)
-		full, _ := sockets(t)
-		over, _ := sockets(t)
-		over.conn.(*net.TCPConn).CloseWrite()
+	s := needAIO(t, 4)
+	well, reader := sockets(t)
+	full, _ := sockets(t)
+	over, _ := sockets(t)
+	over.conn.(*net.TCPConn).CloseWrite()
 
-		big := bytes.Repeat([]byte("x"), 64<<20) // more than sockets hold
-		var heard bytes.Buffer
-		for round := range 400 { // what the kernel keeps for the answers goes round, too
-			sends := []send{{session: well, b: []byte("hello ")}, {session: full, b: big}, {session: over, b: []byte("lost")}, {session: well, b: []byte("there.")}}
-			if !s.send(sends) {
-				t.Fatal("the sender is not usable any more")
-			}
-			if sends[0].n != 6 || sends[3].n != 6 {
-				t.Errorf("round %d: sent %d and %d bytes of 6", round, sends[0].n, sends[3].n)
-			}
-			switch part := sends[1].n; {
-			case round == 0 && (part == 0 || part == len(big)):
-				t.Errorf("sent %d bytes into a socket that nobody reads, want a part", part)
-			case round > 0 && part != 0:
-				// What the other end's kernel took meanwhile made room.
-				t.Logf("round %d: %d more bytes", round, part)
-			}
-			if sends[2].n != 0 {
-				t.Errorf("sent %d bytes over a connection that is closed for writing", sends[2].n)
-			}
-			heard.WriteString("hello there.")
+	big := bytes.Repeat([]byte("x"), 64<<20) // more than sockets hold
+	var heard bytes.Buffer
+	for round := range 400 { // what the kernel keeps for the answers goes round, too
+		sends := []send{{session: well, b: []byte("hello ")}, {session: full, b: big}, {session: over, b: []byte("lost")}, {session: well, b: []byte("there.")}}
+		if !s.send(sends) {
+			t.Fatal("the sender is not usable any more")
 		}
-		got := make([]byte, heard.Len())
-		reader.SetReadDeadline(time.Now().Add(10 * time.Second))
-		if _, err := io.ReadFull(reader, got); err != nil || !bytes.Equal(got, heard.Bytes()) {
-			t.Errorf("the client read %q (%v), want %q", got, err, heard.Bytes())
+		if sends[0].n != 6 || sends[3].n != 6 {
+			t.Errorf("round %d: sent %d and %d bytes of 6", round, sends[0].n, sends[3].n)
 		}
-	})
+		switch part := sends[1].n; {
+		case round == 0 && (part == 0 || part == len(big)):
+			t.Errorf("sent %d bytes into a socket that nobody reads, want a part", part)
+		case round > 0 && part != 0:
+			// What the other end's kernel took meanwhile made room.
+			t.Logf("round %d: %d more bytes", round, part)
+		}
+		if sends[2].n != 0 {
+			t.Errorf("sent %d bytes over a connection that is closed for writing", sends[2].n)
+		}
+		heard.WriteString("hello there.")
+	}
+	got := make([]byte, heard.Len())
+	reader.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.ReadFull(reader, got); err != nil || !bytes.Equal(got, heard.Bytes()) {
+		t.Errorf("the client read %q (%v), want %q", got, err, heard.Bytes())
+	}
+}
+
+// TestSenderIsTakenInParts: the kernel takes fewer sends at once than it is asked to.
+func TestSenderIsTakenInParts(t *testing.T) {
+	a := needAIO(t, 1)
+	const many = 2000 // more than a page of answers
+	a.requests, a.pointers, a.events = make([]ioRequest, many), make([]*ioRequest, many), make([]ioEvent, many)
+	for i := range a.pointers {
+		a.pointers[i] = &a.requests[i]
+	}
+	s, theirs := sockets(t)
+	full, _ := sockets(t)
+	sends, want := make([]send, many), make([]byte, many)
+	for i := range sends {
+		want[i] = byte(i)
+		sends[i] = send{session: s, b: want[i : i+1]}
+	}
+	sends[many-1] = send{session: full, b: make([]byte, 64<<20)}
+	if !a.send(sends) {
+		t.Fatal("the sender is not usable any more")
+	}
+	for i := range sends[:many-1] {
+		if sends[i].n != 1 {
+			t.Fatalf("send %d: %d bytes", i, sends[i].n)
+		}
+	}
+	if part := sends[many-1].n; part <= 0 || part == 64<<20 {
+		t.Errorf("the last: %d bytes, want a part", part)
+	}
+	got := make([]byte, many-1)
+	theirs.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.ReadFull(theirs, got); err != nil || !bytes.Equal(got, want[:many-1]) {
+		t.Errorf("the client read otherwise (%v)", err)
+	}
+}
+
+// TestSenderCannotSay what came of sends that the kernel took: nobody may think that
+// nothing was sent.
+func TestSenderCannotSay(t *testing.T) {
+	a := needAIO(t, 4)
+	nowhere, err := syscall.Mmap(-1, 0, syscall.Getpagesize(), syscall.PROT_NONE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Munmap(nowhere)
+	a.events = unsafe.Slice((*ioEvent)(unsafe.Pointer(unsafe.SliceData(nowhere))), 4)
+	s, _ := sockets(t)
+	sends := []send{{session: s, b: []byte("x")}, {session: s, b: []byte("y")}}
+	if a.send(sends) {
+		t.Error("the sender can be used again")
+	}
+	for i := range sends {
+		if sends[i].n != outcomeUnknown {
+			t.Errorf("send %d: %d bytes", i, sends[i].n)
+		}
+	}
 }
 
 // TestManyAtOnce is how rooms are written to: small ones by their publishers, large ones
 // by workers, and by these all but the smallest if another node publishes.
 func TestManyAtOnce(t *testing.T) {
-	made, err := newAIO(1)
-	if err != nil {
-		t.Skip(err)
-	}
-	made.close()
+	needAIO(t, 1)
 	for _, test := range []struct {
 		sessions int
 		relayed  bool
@@ -104,30 +154,35 @@ func TestManyAtOnce(t *testing.T) {
 	}{
 		{10, false, true},
 		{10, true, true},
-		{inlineRelayed, true, true},
-		{inlineRelayed + 1, false, true},
-		{inlineRelayed + 1, true, false},
+		{inlineFew, true, true},
+		{inlineFew + 1, false, true},
+		{inlineFew + 1, true, false},
 		{inlineSessions, false, true},
 		{inlineSessions + 1, false, false},
 	} {
 		c := newCrowd(t, test.sessions, false)
 		c.pub.Relayed = test.relayed
 		c.deliver()
-		g, publishers, workers := c.room.gateway, 0, 0
+		g := c.room.gateway
+		wrote := func(w *writer) bool { return w.tally.byKind[c.pub.Kind].Load() > 0 }
+		publishers, workers := 0, 0
 		for range cap(g.writers) {
 			w := <-g.writers
-			if _, ok := w.sender.(*aio); ok {
+			if wrote(w) {
 				publishers++
 			}
 			g.writers <- w
 		}
 		for _, w := range g.workers {
-			if _, ok := w.writer.sender.(*aio); ok {
+			if wrote(w.writer) {
 				workers++
 			}
 		}
 		if inline := publishers == 1 && workers == 0; inline != test.inline || publishers+workers == 0 {
-			t.Errorf("%+v: %d publishers and %d workers sent to many at once", test, publishers, workers)
+			t.Errorf("%+v: %d publishers and %d workers wrote", test, publishers, workers)
+		}
+		if g.singly.Load() {
+			t.Errorf("%+v: not many at once", test)
 		}
 	}
 }
@@ -138,6 +193,14 @@ type fakeSender func([]send) bool
 func (f fakeSender) send(sends []send) bool { return f(sends) }
 
 func (fakeSender) close() {}
+
+// sendAll sends to one socket after the other.
+func sendAll(sends []send) bool {
+	for i := range sends {
+		sends[i].n, _ = trySend(sends[i].session.fd, sends[i].b)
+	}
+	return true
+}
 
 // TestSenderThatLies is not used: it says of a part that it was nothing, or all.
 func TestSenderThatLies(t *testing.T) {
@@ -158,7 +221,7 @@ func TestSenderThatLies(t *testing.T) {
 			t.Error("a sender that lies is used")
 		}
 	}
-	if err := try(oneByOne{}); err != nil {
+	if err := try(fakeSender(sendAll)); err != nil {
 		t.Errorf("one that does not lie is not used: %v", err)
 	}
 }
@@ -177,16 +240,13 @@ func audience(t *testing.T) (*shard, *session, net.Conn) {
 
 // testWriter logs into log.
 func testWriter(log io.Writer, size int) *writer {
-	return &writer{logger: slog.New(slog.NewTextHandler(log, nil)), said: new(sync.Once), size: size}
+	return &writer{logger: slog.New(slog.NewTextHandler(log, nil)), singly: new(atomic.Bool), size: size}
 }
 
 // TestSenderThatFails has sending to many at once fail: what it did not send goes out
 // without it.
 func TestSenderThatFails(t *testing.T) {
-	made, err := newAIO(4)
-	if err != nil {
-		t.Skip(err)
-	}
+	made := needAIO(t, 4)
 	sh, s, theirs := audience(t)
 	var log bytes.Buffer
 	w := testWriter(&log, 4)
@@ -194,8 +254,8 @@ func TestSenderThatFails(t *testing.T) {
 	w.sender = made
 	w.write(sh.all())
 	w.flush()
-	if w.sender != (oneByOne{}) || !strings.Contains(log.String(), "at once failed") {
-		t.Errorf("the sender is %T, the log has %q", w.sender, log.String())
+	if w.sender != nil || !w.alone || !w.singly.Load() || !strings.Contains(log.String(), "at once failed") {
+		t.Errorf("the writer is %+v, the log has %q", w.alone, log.String())
 	}
 	got := make([]byte, 5)
 	if _, err := io.ReadFull(theirs, got); err != nil || string(got) != "hello" {
@@ -211,7 +271,7 @@ func TestSenderThatFails(t *testing.T) {
 func TestSenderIsForbidden(t *testing.T) {
 	var log bytes.Buffer
 	first := testWriter(&log, 1<<30) // more than any system has
-	second := &writer{logger: first.logger, said: first.said, size: first.size}
+	second := &writer{logger: first.logger, singly: first.singly, size: first.size}
 	for _, w := range []*writer{first, second} {
 		sh, _, theirs := audience(t)
 		w.write(sh.all())
@@ -244,6 +304,31 @@ func TestOutcomeUnknown(t *testing.T) {
 	}
 }
 
+// TestPanicWhileWriting costs the sessions that were being written to, not the writer.
+func TestPanicWhileWriting(t *testing.T) {
+	c := newCrowd(t, 10, false)
+	g := c.room.gateway
+	for range cap(g.writers) {
+		w := <-g.writers
+		w.sender = fakeSender(func([]send) bool { panic("broken") })
+		g.writers <- w
+	}
+	func() {
+		defer func() { recover() }()
+		c.pub.Position.Number++
+		c.room.deliver(&c.pub)
+		t.Error("the panic was lost")
+	}()
+	if got := len(g.writers); got != cap(g.writers) {
+		t.Errorf("%d of %d writers are there", got, cap(g.writers))
+	}
+	for i, s := range c.sessions {
+		if s.closed.Load() == nil || s.pinned.Load() {
+			t.Errorf("session %d goes on", i)
+		}
+	}
+}
+
 // TestNothingIsForgotten has a session that gets something to be written while it is
 // written to: frames that have no pass of their own, a pong, the end, which may also
 // have been marked before.
@@ -256,7 +341,11 @@ func TestNothingIsForgotten(t *testing.T) {
 		"marked": nil,
 		"pong":   func(s *session) { s.say([]byte(", more")) },
 		"end":    func(s *session) { s.end(last(s)) },
+		"next frame": func(s *session) {
+			s.log.append(&chat.Publication{Accepted: time.Now()}, nil, []byte(", more"))
+		},
 		"next chunk": func(s *session) {
+			s.log.grow(16)
 			s.log.append(&chat.Publication{Accepted: time.Now()}, nil, []byte(", more"))
 		},
 	} {
@@ -269,7 +358,7 @@ func TestNothingIsForgotten(t *testing.T) {
 			}
 			w.sender = fakeSender(func(sends []send) bool {
 				meanwhile(s)
-				return oneByOne{}.send(sends)
+				return sendAll(sends)
 			})
 			w.write(sh.all())
 			w.flush()

@@ -88,6 +88,7 @@ func newSession(g *Gateway, r *room, core *chat.Session, conn net.Conn) *session
 	s.heard.Store(s.opened)
 	if s.tls = tlsOf(conn); s.tls != nil {
 		s.tls.hold()
+		g.singly.Store(true)
 	}
 	if tcp, ok := s.socket().(*net.TCPConn); ok {
 		tcp.SetKeepAlive(false) // pings find dead peers, and know more than the kernel's

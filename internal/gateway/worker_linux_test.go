@@ -81,7 +81,7 @@ func TestWorkerForgetsRooms(t *testing.T) {
 // TestHalfTheWorkers write to a room, each room from another on, and any number of
 // processors will do.
 func TestHalfTheWorkers(t *testing.T) {
-	for _, test := range []struct{ processors, want int }{{1, 1}, {2, 1}, {3, 1}, {4, 2}, {8, 4}} {
+	for _, test := range []struct{ processors, want int }{{1, 1}, {2, 1}, {3, 1 /* the smaller half */}, {4, 2}, {8, 4}} {
 		g := &Gateway{workers: make([]*worker, test.processors)}
 		for i := range g.workers {
 			g.workers[i] = newWorker(nil)

@@ -3,36 +3,69 @@ package gateway
 import (
 	"errors"
 	"log/slog"
-	"sync"
+	"runtime"
 	"sync/atomic"
 	"time"
 )
 
 // writer writes to many sessions at once: what is next for each of them goes to the
-// kernel together. It is for one caller at a time.
+// kernel together. Where that cannot be, each send is a system call of its own. It is for
+// one caller at a time.
 type writer struct {
 	tally  tally
 	logger *slog.Logger
-	said   *sync.Once // that there is no sender for many; shared
-	size   int        // the most sends at once
-	sender sender     // nil until there is something to send
-	batch  []send     // what flush sends
+	singly *atomic.Bool // shared: that a writer has no sender was said
+	size   int          // the most sends at once
+	alone  bool         // there is no sender to be had
+	sender sender       // nil until open
+	batch  []send       // what flush sends
+}
+
+// open makes the writer ready; else the first write does. Containers may forbid what it
+// takes to send to many at once.
+func (w *writer) open() {
+	if w.sender != nil || w.alone {
+		return
+	}
+	made, err := newAIO(w.size)
+	if err == nil {
+		w.sender = made
+		return
+	}
+	w.alone = true
+	if !w.singly.Swap(true) && !errors.Is(err, errors.ErrUnsupported) {
+		w.logger.Warn("cannot send to many sockets at once, so that each send is a system call of its own, which costs more", "error", err)
+	}
+}
+
+func (w *writer) close() {
+	if w.sender != nil {
+		w.sender.close()
+		w.sender = nil
+	}
 }
 
 // write writes to the sessions in seats, at the latest with the next flush.
 func (w *writer) write(seats []atomic.Pointer[session]) {
+	w.open()
+	written := 0
 	for i := range seats {
 		s := seats[i].Load()
 		if s == nil || !s.seize() {
 			continue
 		}
-		b := s.prepare()
-		if b == nil { // not simply the next frames of the log
-			s.write(&w.tally, false)
-			continue
+		if !w.alone {
+			if b := s.prepare(); b != nil {
+				if w.batch = append(w.batch, send{session: s, b: b}); len(w.batch) == w.size {
+					w.flush()
+				}
+				continue
+			}
 		}
-		if w.batch = append(w.batch, send{session: s, b: b}); len(w.batch) == w.size {
-			w.flush()
+		s.write(&w.tally, false)
+		if written++; written%64 == 0 {
+			// The scheduler does not see a send, so others are let run now and then.
+			runtime.Gosched()
 		}
 	}
 }
@@ -43,41 +76,26 @@ func (w *writer) flush() {
 	if len(w.batch) == 0 {
 		return
 	}
-	if w.sender == nil {
-		w.sender = w.newSender()
+	if !w.sender.send(w.batch) {
+		w.close()
+		w.alone = true
+		w.singly.Store(true)
+		w.logger.Error("sending to many sockets at once failed; each send is a system call of its own from now on")
 	}
-	usable := w.sender.send(w.batch)
 	now := time.Now().UnixNano()
 	for i := range w.batch {
 		w.batch[i].settle(&w.tally, now)
 	}
 	clear(w.batch)
 	w.batch = w.batch[:0]
-	if !usable {
-		w.logger.Error("sending to many sockets at once failed; each gets a system call of its own from now on")
-		w.sender.close()
-		w.sender = oneByOne{}
-	}
 }
 
-// newSender makes the best sender that there is here: containers may forbid what it
-// takes to send to many at once.
-func (w *writer) newSender() sender {
-	s, err := newAIO(w.size)
-	if err == nil {
-		return s
+// abandon gives up what a panic left of the batch: what those clients got is not known.
+func (w *writer) abandon() {
+	for i := range w.batch {
+		w.batch[i].session.drop(causeClient)
+		w.batch[i].session.unpin()
 	}
-	if !errors.Is(err, errors.ErrUnsupported) {
-		w.said.Do(func() {
-			w.logger.Warn("cannot send to many sockets at once, so that each gets a system call of its own; that is slower, and all", "error", err)
-		})
-	}
-	return oneByOne{}
-}
-
-func (w *writer) close() {
-	if w.sender != nil {
-		w.sender.close()
-		w.sender = nil
-	}
+	clear(w.batch)
+	w.batch = w.batch[:0]
 }

@@ -138,7 +138,7 @@ func BenchmarkDeliver(b *testing.B) {
 		name     string
 		size     int
 		oneByOne bool
-	}{{"10", 10, false}, {"1000", 1000, false}, {"1000/one by one", 1000, true}} {
+	}{{"2", 2, false}, {"2/one by one", 2, true}, {"10", 10, false}, {"10/one by one", 10, true}, {"1000", 1000, false}, {"1000/one by one", 1000, true}} {
 		b.Run(of.name, func(b *testing.B) {
 			c, size := newCrowd(b, of.size, of.oneByOne), of.size
 			b.ReportAllocs()

@@ -307,8 +307,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // Deliver takes a publication from the broker, which calls it in any order. When it
-// returns, sessions in small rooms have been written to, and what is remembered of a
-// room that changed is forgotten.
+// returns, sessions in small rooms have been written to, or are by who had begun; and what
+// is remembered of a room that changed is forgotten.
 func (g *Gateway) Deliver(pub *chat.Publication) {
 	if pub.Room == chat.ControlLog {
 		g.service.Heard(pub)

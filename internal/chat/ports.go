@@ -250,7 +250,7 @@ const (
 var ControlLog = ARN{Kind: KindRoom, ID: "control"}
 
 // Publication is the unit of fan-out. It is immutable once published, but for
-// Position, which the broker sets.
+// Position and Relayed, which the broker sets.
 type Publication struct {
 	Room     ARN
 	Kind     PublicationKind

@@ -52,9 +52,7 @@ func newCrowd(t testing.TB, size int, alone bool) *crowd {
 		}
 		running.Wait()
 		g.running.Wait()
-		for range cap(g.writers) {
-			(<-g.writers).close()
-		}
+		g.eachWriter((*writer).close)
 	})
 	for _, w := range g.workers {
 		running.Go(func() { w.run(ctx) })

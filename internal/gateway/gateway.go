@@ -167,11 +167,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 			g.logger.Warn("idle sessions have a goroutine each", "error", err)
 		}
 	})
-	for range cap(g.writers) {
-		w := <-g.writers
-		w.open()
-		g.writers <- w
-	}
+	g.eachWriter((*writer).open)
 	for _, w := range g.workers {
 		own.Go(func() { w.run(ctx) })
 	}
@@ -189,6 +185,15 @@ func (g *Gateway) Run(ctx context.Context) error {
 		(<-g.writers).close()
 	}
 	return nil
+}
+
+// eachWriter calls f for every publisher's writer while nobody has it.
+func (g *Gateway) eachWriter(f func(*writer)) {
+	for range cap(g.writers) {
+		w := <-g.writers
+		f(w)
+		g.writers <- w
+	}
 }
 
 // refuse lets no more sessions in and returns those that are there.

@@ -61,11 +61,7 @@ func (g *Gateway) sendOneByOne() {
 	for _, w := range g.workers {
 		w.writer.alone = true
 	}
-	for range cap(g.writers) {
-		w := <-g.writers
-		w.alone = true
-		g.writers <- w
-	}
+	g.eachWriter(func(w *writer) { w.alone = true })
 	g.singly.Store(true)
 }
 

@@ -166,13 +166,11 @@ func TestManyAtOnce(t *testing.T) {
 		g := c.room.gateway
 		wrote := func(w *writer) bool { return w.tally.byKind[c.pub.Kind].Load() > 0 }
 		publishers, workers := 0, 0
-		for range cap(g.writers) {
-			w := <-g.writers
+		g.eachWriter(func(w *writer) {
 			if wrote(w) {
 				publishers++
 			}
-			g.writers <- w
-		}
+		})
 		for _, w := range g.workers {
 			if wrote(w.writer) {
 				workers++
@@ -308,11 +306,7 @@ func TestOutcomeUnknown(t *testing.T) {
 func TestPanicWhileWriting(t *testing.T) {
 	c := newCrowd(t, 10, false)
 	g := c.room.gateway
-	for range cap(g.writers) {
-		w := <-g.writers
-		w.sender = fakeSender(func([]send) bool { panic("broken") })
-		g.writers <- w
-	}
+	g.eachWriter(func(w *writer) { w.sender = fakeSender(func([]send) bool { panic("broken") }) })
 	func() {
 		defer func() { recover() }()
 		c.pub.Position.Number++

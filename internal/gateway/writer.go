@@ -14,7 +14,7 @@ import (
 type writer struct {
 	tally  tally
 	logger *slog.Logger
-	singly *atomic.Bool // shared: that a writer has no sender was said
+	singly *atomic.Bool // the gateway's: set where a writer has no sender, which is said once
 	size   int          // the most sends at once
 	alone  bool         // there is no sender to be had
 	sender sender       // nil until open

@@ -325,6 +325,35 @@ func TestUnreadErrorsEndTheSession(t *testing.T) {
 	}
 }
 
+// TestAnswersToAClientThatWaits has a client ask for more than maxSide of answers while
+// somebody is in the middle of writing to it: that it reads nothing meanwhile is not its
+// doing, and it gets them all.
+func TestAnswersToAClientThatWaits(t *testing.T) {
+	n := startNode(t, nodeOptions{})
+	c := n.connectRaw(n.room(chat.RoomSpec{}).ARN, "user")
+	s := n.gateway.sessions()[0]
+	if !s.seize() {
+		t.Fatal("the session is being written to")
+	}
+	const pings = 4 * maxSide / ws.MaxControlFramePayloadSize
+	for range pings {
+		c.write(masked(ping, strings.Repeat("p", ws.MaxControlFramePayloadSize)))
+	}
+	said := func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.side) / (2 + ws.MaxControlFramePayloadSize)
+	}
+	for deadline := time.Now().Add(10 * time.Second); said() < pings && s.closed.Load() == nil && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	}
+	s.write(&n.gateway.metrics.deliveries, false)
+	for i := range pings {
+		if h, _, ok := c.next(); !ok || h.OpCode != ws.OpPong {
+			t.Fatalf("answer %d: got %v (%v), want a pong", i, h.OpCode, ok)
+		}
+	}
+}
+
 // TestComingAndGoing joins and leaves while publications flow: whoever is there gets
 // everything from the moment of joining on, without a gap.
 func TestComingAndGoing(t *testing.T) {

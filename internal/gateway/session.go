@@ -18,6 +18,10 @@ const (
 	// log: errors, pings, pongs, the last words. A client that makes more of it than
 	// it reads is dropped.
 	maxSide = 8 << 10
+	// maxUntried is the same while nobody knows whether the client reads, since somebody
+	// is in the middle of writing: more than the answers to all that may come at once
+	// (floodBurst).
+	maxUntried = 128 << 10
 	// closeTimeout is how long a session may take to read its last words and to
 	// answer a close frame.
 	closeTimeout = 5 * time.Second
@@ -250,8 +254,12 @@ func (s *session) close(why cause) bool {
 
 // say queues a whole frame beside the log, and writes it if it can be written.
 func (s *session) say(frame []byte) {
+	most := maxUntried
+	if s.stalled.Load() {
+		most = maxSide
+	}
 	s.mu.Lock()
-	overflows := len(s.side)+len(frame) > maxSide
+	overflows := len(s.side)+len(frame) > most
 	if !overflows {
 		s.side = append(s.side, frame...)
 	}

@@ -542,7 +542,7 @@ func (k *link) catchUp(ctx context.Context, client rueidis.Client, rooms []*room
 		}
 		k.have[room.keys.channel] = room
 		if a.whole = calls[i].Args[2] == "1"; a.whole {
-			b.apply(room, a)
+			b.apply(room, a, true)
 		} else {
 			b.deliver(room, true, func() ([]*chat.Publication, bool) { return room.goLive(a.at) })
 		}

@@ -217,7 +217,7 @@ func (b *Redis) publish(f offer, deadline time.Time, rate int, again bool) (answ
 		case err == nil && a.how == "late":
 			return a, errLate
 		case err == nil:
-			b.apply(room, a)
+			b.apply(room, a, false)
 			return a, nil
 		}
 		reached = reached || !neverSent(err)
@@ -283,12 +283,13 @@ func neverSent(err error) bool {
 }
 
 // apply takes a script's answer about a room that may be subscribed. From one that is not
-// whole nothing follows: what the room lacks is on its way by the link.
-func (b *Redis) apply(room *room, a answer) {
+// whole nothing follows: what the room lacks is on its way by the link. It is relayed as for
+// deliver.
+func (b *Redis) apply(room *room, a answer, relayed bool) {
 	if room == nil || !a.whole {
 		return
 	}
-	b.deliver(room, false, func() ([]*chat.Publication, bool) { return room.catchUp(a.at, a.entries) })
+	b.deliver(room, relayed, func() ([]*chat.Publication, bool) { return room.catchUp(a.at, a.entries) })
 }
 
 // deliver delivers what take says, and asks for what is then still missing. It is relayed

@@ -129,7 +129,7 @@ func TestV0Room(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.apply(r, a)
+	c.apply(r, a, true)
 	if diff := cmp.Diff(old.shown(), []string{"eVeNt0000005", "eVeNt0000006", "NeWoNe000001"}); diff != "" {
 		t.Errorf("(-got +want)\n%s", diff)
 	}

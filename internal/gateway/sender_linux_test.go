@@ -144,24 +144,30 @@ func TestSenderCannotSay(t *testing.T) {
 }
 
 // TestManyAtOnce is how rooms are written to: small ones by their publishers, large ones
-// by workers, and by these all but the smallest if another node publishes.
+// by workers, and by these all but the smallest if another node publishes, or if some sends
+// are system calls of their own.
 func TestManyAtOnce(t *testing.T) {
 	needAIO(t, 1)
 	for _, test := range []struct {
 		sessions int
 		relayed  bool
+		singly   bool
 		inline   bool
 	}{
-		{10, false, true},
-		{10, true, true},
-		{inlineFew, true, true},
-		{inlineFew + 1, false, true},
-		{inlineFew + 1, true, false},
-		{inlineSessions, false, true},
-		{inlineSessions + 1, false, false},
+		{10, false, false, true},
+		{10, true, false, true},
+		{10, false, true, true},
+		{inlineFew, true, false, true},
+		{inlineFew, false, true, true},
+		{inlineFew + 1, false, false, true},
+		{inlineFew + 1, true, false, false},
+		{inlineFew + 1, false, true, false},
+		{inlineSessions, false, false, true},
+		{inlineSessions + 1, false, false, false},
 	} {
 		c := newCrowd(t, test.sessions, false)
 		c.pub.Relayed = test.relayed
+		c.room.gateway.singly.Store(test.singly)
 		c.deliver()
 		g := c.room.gateway
 		wrote := func(w *writer) bool { return w.tally.byKind[c.pub.Kind].Load() > 0 }
@@ -179,8 +185,40 @@ func TestManyAtOnce(t *testing.T) {
 		if inline := publishers == 1 && workers == 0; inline != test.inline || publishers+workers == 0 {
 			t.Errorf("%+v: %d publishers and %d workers wrote", test, publishers, workers)
 		}
-		if g.singly.Load() {
+		if g.singly.Load() != test.singly {
 			t.Errorf("%+v: not many at once", test)
+		}
+	}
+}
+
+// TestSendersAreMadeAtTheStart, not by the first who publishes.
+func TestSendersAreMadeAtTheStart(t *testing.T) {
+	needAIO(t, 1)
+	n := startNode(t, nodeOptions{})
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		made := 0
+		n.gateway.eachWriter(func(w *writer) {
+			if w.sender != nil {
+				made++
+			}
+		})
+		if made == cap(n.gateway.writers) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d publishers' writers have a sender", made, cap(n.gateway.writers))
+		}
+	}
+}
+
+// TestTLSIsOneByOne: a gateway with a session over TLS has its publishers write to few.
+func TestTLSIsOneByOne(t *testing.T) {
+	needAIO(t, 1)
+	for _, over := range []bool{false, true} {
+		n := startNode(t, nodeOptions{tls: over})
+		n.connect(n.room(chat.RoomSpec{}).ARN, "user")
+		if got := n.gateway.singly.Load(); got != over {
+			t.Errorf("TLS %v: one by one %v", over, got)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -115,8 +116,9 @@ func (r *restrictFlags) do(line *kong.Context, operation, done string) error {
 	return err
 }
 
-// undo calls UnbanUser or UnmuteUser.
-func (p *placeFlags) undo(line *kong.Context, operation, done string) error {
+// undo calls UnbanUser or UnmuteUser, and says what holds then: a ban of the whole account
+// and one of a room are taken back each by itself.
+func (p *placeFlags) undo(line *kong.Context, operation, kind, done string) error {
 	ctx, stop := untilSignal()
 	defer stop()
 	api, room, err := p.place(ctx)
@@ -126,7 +128,21 @@ func (p *placeFlags) undo(line *kong.Context, operation, done string) error {
 	if err := callOwn(ctx, api.Options(), p.Endpoint, operation, banRequest{UserID: p.User, RoomIdentifier: room}, &struct{}{}); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(line.Stderr, "%s is not %s %s.\n", printable(p.User), done, where(aws.ToString(room)))
+	user, place := printable(p.User), aws.ToString(room)
+	left, err := listBans(ctx, api, p.Endpoint, map[string]any{"userId": p.User, "kind": kind})
+	if err != nil { // the key may do the one and not the other
+		_, err = fmt.Fprintf(line.Stderr, "If %s was %s %s, that is taken back.\n", user, done, where(place))
+		return err
+	}
+	everywhere := slices.ContainsFunc(left, func(b shownBan) bool { return b.RoomARN == "" })
+	switch {
+	case everywhere:
+		_, err = fmt.Fprintf(line.Stderr, "%s is still %s every room: without --room that is taken back.\n", user, done)
+	case place == "" && len(left) > 0:
+		_, err = fmt.Fprintf(line.Stderr, "%s is still %s %d of the rooms; parlor bans --user shows which.\n", user, done, len(left))
+	default:
+		_, err = fmt.Fprintf(line.Stderr, "%s is not %s %s.\n", user, done, or(place, "any room"))
+	}
 	return err
 }
 
@@ -159,12 +175,14 @@ func (m *muteCommand) Run(line *kong.Context) error { return m.do(line, "MuteUse
 
 type unbanCommand struct{ placeFlags }
 
-func (u *unbanCommand) Run(line *kong.Context) error { return u.undo(line, "UnbanUser", "banned from") }
+func (u *unbanCommand) Run(line *kong.Context) error {
+	return u.undo(line, "UnbanUser", "BAN", "banned from")
+}
 
 type unmuteCommand struct{ placeFlags }
 
 func (u *unmuteCommand) Run(line *kong.Context) error {
-	return u.undo(line, "UnmuteUser", "muted in")
+	return u.undo(line, "UnmuteUser", "MUTE", "muted in")
 }
 
 type bansCommand struct {
@@ -191,26 +209,15 @@ func (b *bansCommand) Run(line *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	in := map[string]any{"maxResults": maxPage}
+	in := map[string]any{}
 	for name, value := range map[string]string{"roomIdentifier": aws.ToString(room), "userId": b.User, "kind": b.Kind} {
 		if value != "" {
 			in[name] = value
 		}
 	}
-	bans := []shownBan{}
-	for {
-		var page struct {
-			Bans      []shownBan `json:"bans"`
-			NextToken string     `json:"nextToken"`
-		}
-		if err := callOwn(ctx, api.Options(), b.Endpoint, "ListBans", in, &page); err != nil {
-			return err
-		}
-		bans = append(bans, page.Bans...)
-		if page.NextToken == "" {
-			break
-		}
-		in["nextToken"] = page.NextToken
+	bans, err := listBans(ctx, api, b.Endpoint, in)
+	if err != nil {
+		return err
 	}
 	if b.Output == outputJSON {
 		return printJSON(line.Stdout, struct {
@@ -226,6 +233,26 @@ func (b *bansCommand) Run(line *kong.Context) error {
 		t.row(ban.UserID, ban.Kind, where(ban.RoomARN), timeText(ban.ExpireTime), ban.CreatedBy, or(ban.Reason, "-"))
 	}
 	return t.end()
+}
+
+// listBans calls ListBans for all pages. in is what to ask for.
+func listBans(ctx context.Context, api *ivschat.Client, endpoint string, in map[string]any) ([]shownBan, error) {
+	in["maxResults"] = maxPage
+	bans := []shownBan{}
+	for {
+		var page struct {
+			Bans      []shownBan `json:"bans"`
+			NextToken string     `json:"nextToken"`
+		}
+		if err := callOwn(ctx, api.Options(), endpoint, "ListBans", in, &page); err != nil {
+			return nil, err
+		}
+		bans = append(bans, page.Bans...)
+		if page.NextToken == "" {
+			return bans, nil
+		}
+		in["nextToken"] = page.NextToken
+	}
 }
 
 type purgeCommand struct {

@@ -146,6 +146,9 @@ func sorry(err error) string {
 		case http.StatusUnauthorized:
 			return "Not done: " + said + ". It is connected anew; then try again."
 		case http.StatusForbidden:
+			if strings.HasPrefix(said, "You are muted") || strings.HasPrefix(said, "You are banned") {
+				return "Not sent: " + said + "."
+			}
 			return "Not allowed: " + said + ". --capabilities of parlor chat says what you may do."
 		case http.StatusNotFound:
 			return "Not done: " + said + ". Was the room deleted?"

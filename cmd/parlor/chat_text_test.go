@@ -267,6 +267,9 @@ func TestSorry(t *testing.T) {
 			t.Errorf("%d: got %q, want %q in it", code, got, want)
 		}
 	}
+	if got, want := sorry(&messaging.Error{Code: 403, Message: "You are muted until noon."}), "Not sent: You are muted until noon."; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 	if got := sorry(messaging.ErrNotConnected); !strings.HasPrefix(got, "Not sent: there is no connection") {
 		t.Errorf("got %q", got)
 	}

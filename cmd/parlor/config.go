@@ -2,7 +2,10 @@ package main
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/alecthomas/kong"
 
@@ -35,32 +38,71 @@ type checkCommand struct{ inspected }
 
 func (c *checkCommand) Run(line *kong.Context) error {
 	resolved, err := c.resolve(line)
-	if err != nil {
+	faults, _ := errors.AsType[config.Faults](err)
+	if err != nil && len(faults) == 0 {
 		return err
 	}
-	if resolved.Credentials != "" {
-		if _, err := credentials.Load(resolved.Credentials, resolved.Account); err != nil {
-			return err
-		}
+	if faults = append(faults, filesFaults(&resolved)...); len(faults) > 0 {
+		return faults
 	}
-	if _, err := resolved.LoadQuotas(); err != nil {
-		return err
-	}
-	if _, err := resolved.LoadFilters(); err != nil {
-		return err
-	}
-	if resolved.Seed != "" {
-		if _, err := seed.Read(resolved.Seed, seed.Scope(&resolved)); err != nil {
-			return err
-		}
-	}
-	if resolved.TLSCert != "" {
-		if _, err := tls.LoadX509KeyPair(resolved.TLSCert, resolved.TLSKey); err != nil {
-			return fmt.Errorf("load the TLS certificate %s with the key %s: %w", resolved.TLSCert, resolved.TLSKey, err)
-		}
+	for _, text := range misspelt(line) {
+		fmt.Fprintln(line.Stderr, "parlor: "+text)
 	}
 	_, err = fmt.Fprintln(line.Stdout, "The configuration is good.")
 	return err
+}
+
+// filesFaults is what is wrong with the files that a configuration names.
+func filesFaults(c *config.Config) (faults config.Faults) {
+	check := func(setting string, named bool, look func() error) {
+		if !named {
+			return
+		}
+		if err := look(); err != nil {
+			if more, ok := errors.AsType[config.Faults](err); ok {
+				faults = append(faults, more...)
+				return
+			}
+			faults = append(faults, config.Fault{Where: setting, Message: err.Error()})
+		}
+	}
+	check("credentials", c.Credentials != "", func() error {
+		_, err := credentials.Load(c.Credentials, c.Account)
+		return err
+	})
+	check("quotas", c.Quotas != "", func() error {
+		_, err := c.LoadQuotas()
+		return err
+	})
+	check("filters", c.Filters != "", func() error {
+		_, err := c.LoadFilters()
+		return err
+	})
+	check("seed", c.Seed != "", func() error {
+		_, err := seed.Read(c.Seed, seed.Scope(c))
+		return err
+	})
+	check("tls-cert", c.TLSCert != "" && c.TLSKey != "", func() error {
+		if _, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey); err != nil {
+			return fmt.Errorf("load the TLS certificate %s with the key %s: %w", c.TLSCert, c.TLSKey, err)
+		}
+		return nil
+	})
+	// What a server makes if it is not there yet.
+	check("data", c.Data != "", func() error {
+		if info, err := os.Stat(c.Data); err == nil && !info.IsDir() {
+			return fmt.Errorf("%s is not a directory", c.Data)
+		}
+		return nil
+	})
+	check("audit-log", c.AuditLog != "", func() error {
+		if info, err := os.Stat(c.AuditLog); err == nil && info.IsDir() {
+			return fmt.Errorf("%s is a directory", c.AuditLog)
+		}
+		_, err := os.Stat(filepath.Dir(c.AuditLog))
+		return err
+	})
+	return faults
 }
 
 type printCommand struct{ inspected }

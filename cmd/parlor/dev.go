@@ -26,5 +26,5 @@ func (d *devCommand) Run(line *kong.Context) error {
 		defer os.RemoveAll(dir) // what cannot be removed from there is the system's to clean
 		c.Data = dir
 	}
-	return runServer(c, temporary)
+	return runServer(c, temporary, misspelt(line))
 }

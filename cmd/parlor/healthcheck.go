@@ -113,9 +113,12 @@ func (h *healthcheckCommand) server(line *kong.Context) (string, *http.Client, e
 	}
 	// All that dev and serve have: which of them runs is not known here. Nor is the rest of
 	// the settings judged: the server that runs has flags that this command was not given.
-	c, err := h.gather(config.Dev, line)
+	c, faults, err := h.gather(config.Dev, line)
 	if err != nil {
 		return "", nil, err
+	}
+	if len(faults) > 0 {
+		return "", nil, faults
 	}
 	address, err := ownAddress(c.Listen)
 	if err != nil {

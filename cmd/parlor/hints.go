@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -28,6 +29,7 @@ const (
 	keyHint     = "The access key is for AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to say, or AWS_PROFILE; parlor key create makes one for parlor serve."
 	tokenHint   = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN go together: set those of one key, and unset AWS_SESSION_TOKEN for a key without."
 	policyHint  = "The policy of the access key does not allow this, or what is named is another account's; parlor key list, at the server, shows whose key has which."
+	banHint     = "parlor bans --user shows the bans of a user, and parlor unban takes them back."
 	notFound    = "parlor room list shows the rooms of the account and region that the access key and AWS_REGION say."
 	serverHint  = "Is a server running there? parlor dev starts one at http://" + usualAddress + "; --endpoint names another."
 	foreignHint = "What answers there is no Parlor, or something before it that answers for it: look at --endpoint."
@@ -89,6 +91,8 @@ func answerHint(answer smithy.APIError) string {
 		return "The clock of this machine and that of the server differ by more than five minutes."
 	case strings.Contains(text, "scoped to a valid region"):
 		return "The server has other regions: AWS_REGION must name one of those that it was started with (--regions)."
+	case answer.ErrorCode() == "AccessDeniedException" && strings.Contains(text, " is banned from "):
+		return banHint
 	case strings.Contains(text, "security token") && strings.Contains(text, "expired"):
 		return apiHints["ExpiredTokenException"]
 	}
@@ -119,6 +123,8 @@ func wayHint(err error) string {
 		return defaultHint
 	case op != nil && op.Op == "dial" || errors.As(err, &late) && late.Timeout():
 		return serverHint
+	case foreign(err) == http.StatusBadRequest:
+		return "Does the server speak HTTPS? Then --endpoint is to begin with https://. Else what answers there is no Parlor."
 	case foreign(err) != 0:
 		return foreignHint
 	}
@@ -134,7 +140,10 @@ func certificateHint(err error, flag string) string {
 		}
 		return "SSL_CERT_FILE names a file of certificates to trust."
 	}
-	if _, misnamed := errors.AsType[x509.HostnameError](err); misnamed {
+	if misnamed, ok := errors.AsType[x509.HostnameError](err); ok {
+		if c := misnamed.Certificate; c != nil && len(c.DNSNames)+len(c.IPAddresses) == 0 {
+			return "The certificate needs its names as subjectAltName: one in the Common Name is not looked at."
+		}
 		return "The certificate is for another name: " + flag + " is to have that one."
 	}
 	return ""

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -117,5 +118,14 @@ func TestPrintable(t *testing.T) {
 	}
 	if got, want := printableLines("a\x1b\nb\tc\r\n"), "a\\x1b\nb    c\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestCertificateHint(t *testing.T) {
+	for want, names := range map[string][]string{"subjectAltName": nil, "is for another name": {"parlor.example"}} {
+		err := x509.HostnameError{Certificate: &x509.Certificate{DNSNames: names}, Host: "localhost"}
+		if got := certificateHint(fmt.Errorf("tls: %w", err), "--endpoint"); !strings.Contains(got, want) {
+			t.Errorf("names %q: got %q, want %q in it", names, got, want)
+		}
 	}
 }

@@ -72,6 +72,7 @@ func main() {
 
 // run carries out a command line and returns the exit code.
 func run(args []string) int {
+	dropEmpty()
 	parser, err := newParser(&commands{})
 	if err != nil {
 		panic(err) // a tag is wrong: every test finds it

@@ -23,12 +23,12 @@ func (s *serveCommand) Run(line *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	return runServer(c, false)
+	return runServer(c, false, misspelt(line))
 }
 
 // runServer serves until SIGINT, SIGTERM or SIGHUP, which drain the server; a second one ends
 // it at once.
-func runServer(c config.Config, temporary bool) error {
+func runServer(c config.Config, temporary bool, warnings []string) error {
 	// From here on a signal is a stop, also while the store opens.
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
@@ -38,6 +38,9 @@ func runServer(c config.Config, temporary bool) error {
 	defer signal.Stop(signals)
 
 	logger := newLogger(&c)
+	for _, text := range warnings {
+		logger.Warn(text)
+	}
 	s, err := server.New(c, logger)
 	if err != nil {
 		return startHint(err)

@@ -28,6 +28,9 @@ type spoolListCommand struct {
 }
 
 func (s *spoolListCommand) Run(line *kong.Context) error {
+	if err := isData(s.Data); err != nil {
+		return err
+	}
 	all, err := chatlog.Backlogs(filepath.Join(s.Data, spoolDirectory))
 	if err != nil {
 		return err
@@ -62,6 +65,16 @@ func (s *spoolListCommand) Run(line *kong.Context) error {
 	return nil
 }
 
+// isData fails where there is no directory of --data.
+func isData(dir string) error {
+	if info, err := os.Stat(dir); err != nil {
+		return fmt.Errorf("--data: %w", err)
+	} else if !info.IsDir() {
+		return fmt.Errorf("--data: %s is not a directory", dir)
+	}
+	return nil
+}
+
 type spoolAdoptCommand struct {
 	From string `arg:"" name:"dir" help:"Data directory of the node that never returns, or the chatlog directory in it."`
 	Data string `name:"data" env:"PARLOR_DATA" default:"./parlor-data" placeholder:"DIR" help:"Data directory of the server that takes over. It may be running."`
@@ -69,10 +82,8 @@ type spoolAdoptCommand struct {
 
 // Run moves the spools. The server takes it from there.
 func (s *spoolAdoptCommand) Run(line *kong.Context) error {
-	if info, err := os.Stat(s.Data); err != nil {
-		return fmt.Errorf("--data: %w", err)
-	} else if !info.IsDir() {
-		return fmt.Errorf("--data: %s is not a directory", s.Data)
+	if err := isData(s.Data); err != nil {
+		return err
 	}
 	all, err := chatlog.Adopt(s.From, filepath.Join(s.Data, spoolDirectory))
 	for _, b := range all {

@@ -108,6 +108,9 @@ type Field struct {
 	kind  reflect.Type
 }
 
+// TakesEmpty reports whether an empty text is a value: a list of none, or no text at all.
+func (f *Field) TakesEmpty() bool { return f.kind == list || f.kind == reflect.TypeFor[string]() }
+
 // Fields are the settings of a mode, in the order of the struct.
 func Fields(mode Mode) []Field {
 	t := reflect.TypeFor[Config]()

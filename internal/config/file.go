@@ -14,7 +14,7 @@ import (
 
 // ReadFile reads a configuration file: a YAML mapping of settings to values, as the
 // flags write them, or for several values also a YAML list. It returns the values by setting. An error is [Faults] and names
-// every line that is wrong, unless the file could not be read.
+// every line that is wrong; the values of the others are returned with it, nil where the file as a whole is not usable.
 func ReadFile(path string, mode Mode) (map[string]string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -29,7 +29,7 @@ func ReadFile(path string, mode Mode) (map[string]string, error) {
 		}
 	}
 	if len(faults) > 0 {
-		return nil, faults
+		return values, faults
 	}
 	return values, nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -33,6 +34,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	status, message := g.serve(w, r)
 	g.metrics.handshook(status)
 	if status != http.StatusSwitchingProtocols {
+		g.logger.LogAttrs(r.Context(), slog.LevelDebug, "handshake refused",
+			slog.Int("status", status), slog.String("reason", message), slog.String("remote", r.RemoteAddr))
 		refuse(w, status, message)
 	}
 }

@@ -130,7 +130,7 @@ func TestDevelopmentPage(t *testing.T) {
 			t.Fatal(err)
 		}
 		write("parlor.mjs", block(t, blocks["js"], "// parlor.mjs"))
-		write("chat.test.mjs", "import { startParlor } from './parlor.mjs';\n"+block(t, blocks["js"], "// chat.test.mjs"))
+		write("chat.test.mjs", block(t, blocks["js"], "// chat.test.mjs"))
 		out := shell(t, "timeout 60 node --test --test-force-exit chat.test.mjs")
 		if !strings.Contains(out, "pass 2") {
 			t.Errorf("got %s, want two tests to pass", out)

@@ -187,6 +187,25 @@ func TestRequestUnderWayIsAnswered(t *testing.T) {
 	<-stopped
 }
 
+// A connection on which nothing was asked yet, as browsers and SDKs open them in advance,
+// keeps nobody.
+func TestStopWithAnUnusedConnection(t *testing.T) {
+	s := parlortest.Start(t)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if response, _ := do(t, "GET", s.URL+"/healthz", ""); response.StatusCode != http.StatusOK { // by then the first was accepted
+		t.Fatalf("got status %d", response.StatusCode)
+	}
+	begun := time.Now()
+	s.Stop()
+	if got, want := time.Since(begun), 3*time.Second; got > want {
+		t.Errorf("the stop took %s, want less than %s", got, want)
+	}
+}
+
 // While sessions are ended over the drain window, the server says that it should get
 // no traffic and takes no new session; then it is gone.
 func TestDrain(t *testing.T) {

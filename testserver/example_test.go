@@ -47,7 +47,7 @@ rooms:
 	}
 
 	// In a test file of yours it is func TestLobby(t *testing.T).
-	testing.RunTests(func(string, string) (bool, error) { return true, nil }, []testing.InternalTest{{Name: "TestLobby", F: test}})
+	asTest("TestLobby", test)
 	// Output:
 	// Lobby
 	// 1 connection is broken

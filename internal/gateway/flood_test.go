@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -152,6 +153,42 @@ func spell(counts map[string]int) (out []string) {
 		}
 	}
 	return out
+}
+
+// TestAnswersToAClientThatReads has a client that is behind, but reads all the time, ask
+// for more than maxSide of answers at once.
+func TestAnswersToAClientThatReads(t *testing.T) {
+	const asked = 100
+	for name, request := range map[string][]byte{
+		"pongs":  masked(ping, strings.Repeat("p", ws.MaxControlFramePayloadSize)),
+		"errors": masked(text, `{"Action":"SEND_MESSAGE","RequestId":"0123456789","Content":""}`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := startNode(t, nodeOptions{})
+			room := n.room(chat.RoomSpec{}).ARN
+			c := n.connectRaw(room, "user")
+			c.setReadBuffer(64 << 10)
+			const events = 150
+			for i := range events {
+				n.publishTo(room, fmt.Sprint(i), 4000)
+			}
+			var writing sync.WaitGroup
+			defer writing.Wait()
+			writing.Go(func() { c.conn.Write(bytes.Repeat(request, asked)) })
+			for shown, answers := 0, 0; shown < events || answers < asked; {
+				h, payload, ok := c.next()
+				switch {
+				case !ok:
+					t.Fatalf("ended after %d events and %d answers; as unread: %v", shown, answers, n.endedFor(causeUnread))
+				case h.OpCode == ws.OpPong, strings.HasPrefix(string(payload), `{"Type":"ERROR"`):
+					answers++
+				default:
+					shown++
+				}
+				time.Sleep(2 * time.Millisecond)
+			}
+		})
+	}
 }
 
 // TestPingsAfterTheEnd pings a server that has said its last words, until it has

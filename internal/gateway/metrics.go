@@ -83,6 +83,9 @@ const (
 
 func (t *tally) count(kind chat.PublicationKind, latency time.Duration) {
 	latency = max(latency, 0)
+	if int(kind) >= len(t.byKind) { // of a later version
+		kind = chat.PublishEvent
+	}
 	t.byKind[kind].Add(1)
 	if kind == kindPast {
 		return // it was late on purpose

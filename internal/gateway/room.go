@@ -277,10 +277,11 @@ func (r *room) sendAway(s *session) {
 }
 
 // dropSlow drops the sessions that the log has left behind while their sockets took
-// nothing: nobody else looks at those. It is called whenever a log grew by a chunk.
+// nothing: nobody else looks at those. What ends is owed no more of the log, and has a
+// time of its own. It is called whenever a log grew by a chunk.
 func (r *room) dropSlow() {
 	r.each(func(s *session) {
-		if s.stalled.Load() && s.log.since(s.sent.Load()) > maxLag {
+		if s.stalled.Load() != 0 && s.ending.Load() == nil && s.log.since(s.sent.Load()) > maxLag {
 			s.drop(causeSlow)
 		}
 	})

@@ -361,6 +361,59 @@ func TestPanicWhileWriting(t *testing.T) {
 	}
 }
 
+// TestPanicWhileSettling costs the session that it is about, and those whose turn had not
+// come; who was settled by then may have another writer.
+func TestPanicWhileSettling(t *testing.T) {
+	sh, first, _ := audience(t)
+	_, second, _ := audience(t)
+	sh.add(second)
+	w := testWriter(io.Discard, 4)
+	w.sender = fakeSender(func(sends []send) bool {
+		if sends[0].session != first {
+			sends[0], sends[1] = sends[1], sends[0]
+		}
+		sendAll(sends)
+		second.log = nil
+		return true
+	})
+	func() {
+		defer w.abandon()
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		w.write(sh.all())
+		w.flush()
+	}()
+	if first.closed.Load() != nil || first.writing.Load() != idle {
+		t.Error("who was settled is not left alone")
+	}
+	if second.closed.Load() == nil || second.pinned.Load() {
+		t.Error("the session of the panic is not closed")
+	}
+}
+
+// TestPanicWhileLooking at a session leaves neither that nor its descriptor.
+func TestPanicWhileLooking(t *testing.T) {
+	sh, s, _ := audience(t)
+	s.log = nil
+	w := testWriter(io.Discard, 4)
+	w.sender = fakeSender(sendAll)
+	func() {
+		defer w.abandon()
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		w.write(sh.all())
+	}()
+	if s.closed.Load() == nil || s.pinned.Load() {
+		t.Error("the session of the panic is not closed")
+	}
+}
+
 // TestNothingIsForgotten has a session that gets something to be written while it is
 // written to: frames that have no pass of their own, a pong, the end, which may also
 // have been marked before.

@@ -18,10 +18,12 @@ const (
 	// log: errors, pings, pongs, the last words. A client that makes more of it than
 	// it reads is dropped.
 	maxSide = 8 << 10
-	// maxUntried is the same while nobody knows whether the client reads, since somebody
-	// is in the middle of writing: more than the answers to all that may come at once
-	// (floodBurst).
-	maxUntried = 128 << 10
+	// maxAnswers is the same for a client that reads, or of which nobody knows since
+	// somebody is in the middle of writing: more than the answers to all that may come at
+	// once (floodBurst), with RequestIds as the SDKs make them. Who takes nothing for
+	// unreadTime does not read.
+	maxAnswers = 96 << 10
+	unreadTime = 2 * time.Second
 	// closeTimeout is how long a session may take to read its last words and to
 	// answer a close frame.
 	closeTimeout = 5 * time.Second
@@ -54,7 +56,7 @@ type session struct {
 	lastly  bool          // the last words were begun; the writer's
 	writing atomic.Uint32 // idle, busy or again
 	pinned  atomic.Bool   // the descriptor is in use by the holder of the writer flag, and must not be closed
-	stalled atomic.Bool   // the socket takes no more
+	stalled atomic.Uint32 // the socket takes no more: when it last took something, in seconds since 1970; else 0
 
 	cursor cursor
 	part   []byte        // of the side buffer or the last words, being written
@@ -254,8 +256,8 @@ func (s *session) close(why cause) bool {
 
 // say queues a whole frame beside the log, and writes it if it can be written.
 func (s *session) say(frame []byte) {
-	most := maxUntried
-	if s.stalled.Load() {
+	most := maxAnswers
+	if took := s.stalled.Load(); took != 0 && time.Since(time.Unix(int64(took), 0)) > unreadTime {
 		most = maxSide
 	}
 	s.mu.Lock()
@@ -323,9 +325,10 @@ func (s *session) write(t *tally, patient bool) {
 				// A socket that takes more has a client behind it that reads, slow as it
 				// may be: its pong is behind all that it has yet to read.
 				s.heard.Store(time.Now().UnixNano())
+				s.stalled.Store(uint32(time.Now().Unix()))
 			}
 			if errors.Is(err, syscall.EAGAIN) {
-				s.stalled.Store(true)
+				s.stalled.Store(uint32(time.Now().Unix()))
 				s.gateway.running.Go(func() { s.write(&s.gateway.metrics.deliveries, true) })
 				return
 			}
@@ -334,7 +337,7 @@ func (s *session) write(t *tally, patient bool) {
 				return
 			}
 		}
-		s.stalled.Store(false)
+		s.stalled.Store(0)
 		if s.writing.CompareAndSwap(busy, idle) {
 			return
 		}
@@ -412,16 +415,30 @@ func (s *session) wrote(t *tally, n int, now int64) {
 	s.sent.Store(s.cursor.position())
 }
 
-// finish closes a session that has had everything, unless its client still has to
-// answer the close frame; then the answer does, or the wheel.
+// finish closes a session that has had everything if its client has, too, or said goodbye.
+// Else the client does, by its answer to the close frame or by closing, or the wheel.
 func (s *session) finish() {
 	if s.closed.Load() != nil {
 		return
 	}
 	s.said.Store(true)
-	if e := s.ending.Load(); !e.waits || s.has(parted) {
+	e := s.ending.Load()
+	if s.has(parted) || !e.waits && !s.breakOff() {
 		s.closeCleanly(e.cause)
 	}
+}
+
+// breakOff closes our half of the connection, so that the client gets what is under way
+// and finds that there is no more. Were the whole of it closed, the next byte of the client
+// would cost it what it has not read yet. It reports false where that cannot be done. The
+// writer flag is the caller's.
+func (s *session) breakOff() bool {
+	tcp, ok := s.socket().(*net.TCPConn)
+	if !ok {
+		return false
+	}
+	s.sayTLSGoodbye()
+	return tcp.CloseWrite() == nil
 }
 
 // closeCleanly closes a connection on which all was said.
@@ -429,11 +446,17 @@ func (s *session) closeCleanly(why cause) {
 	if !s.close(why) {
 		return
 	}
+	s.sayTLSGoodbye()
+	s.shut()
+}
+
+// sayTLSGoodbye says to TLS that this is the end, so that a client knows that nothing was
+// cut off. What the socket does not take of it at once is lost.
+func (s *session) sayTLSGoodbye() {
 	if s.tls != nil {
-		s.tls.CloseWrite() // into what is held; what the socket does not take of it is lost
+		s.tls.CloseWrite() // into what is held
 		s.flush(false)
 	}
-	s.shut()
 }
 
 // send writes to the connection. Without patience it takes no longer than a system

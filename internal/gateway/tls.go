@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // TLSListener is a listener of TLS connections that sessions can write to without
@@ -87,6 +88,17 @@ func (c *heldConn) Write(b []byte) (int, error) {
 	}
 	c.mu.Unlock()
 	return c.Conn.Write(b)
+}
+
+// SetWriteDeadline implements net.Conn. With its goodbye crypto/tls wants all writes that
+// follow to fail, which would be ours of what is held.
+func (c *heldConn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.holds {
+		return nil
+	}
+	return c.Conn.SetWriteDeadline(t)
 }
 
 // hold begins to hold what is written.

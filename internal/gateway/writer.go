@@ -18,7 +18,8 @@ type writer struct {
 	size   int          // the most sends at once
 	alone  bool         // there is no sender to be had
 	sender sender       // nil until open
-	batch  []send       // what flush sends
+	batch  []send       // what flush sends; without a session: is done
+	hand   *session     // the one that is being looked at
 }
 
 // open makes the writer ready; else the first write does. Containers may forbid what it
@@ -54,15 +55,18 @@ func (w *writer) write(seats []atomic.Pointer[session]) {
 		if s == nil || !s.seize() {
 			continue
 		}
+		w.hand = s
 		if !w.alone {
 			if b := s.prepare(); b != nil {
-				if w.batch = append(w.batch, send{session: s, b: b}); len(w.batch) == w.size {
+				w.batch, w.hand = append(w.batch, send{session: s, b: b}), nil
+				if len(w.batch) == w.size {
 					w.flush()
 				}
 				continue
 			}
 		}
 		s.write(&w.tally, false)
+		w.hand = nil
 		if written++; written%64 == 0 {
 			// The scheduler does not see a send, so others are let run now and then.
 			runtime.Gosched()
@@ -85,17 +89,23 @@ func (w *writer) flush() {
 	now := time.Now().UnixNano()
 	for i := range w.batch {
 		w.batch[i].settle(&w.tally, now)
+		w.batch[i] = send{}
 	}
-	clear(w.batch)
 	w.batch = w.batch[:0]
 }
 
-// abandon gives up what a panic left of the batch: what those clients got is not known.
+// abandon gives up what a panic left undone: what those clients got is not known.
 func (w *writer) abandon() {
+	give := func(s *session) {
+		if s != nil {
+			s.drop(causeClient)
+			s.unpin()
+		}
+	}
+	give(w.hand)
 	for i := range w.batch {
-		w.batch[i].session.drop(causeClient)
-		w.batch[i].session.unpin()
+		give(w.batch[i].session)
 	}
 	clear(w.batch)
-	w.batch = w.batch[:0]
+	w.batch, w.hand = w.batch[:0], nil
 }

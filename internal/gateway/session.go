@@ -430,15 +430,17 @@ func (s *session) finish() {
 
 // breakOff closes our half of the connection, so that the client gets what is under way
 // and finds that there is no more. Were the whole of it closed, the next byte of the client
-// would cost it what it has not read yet. It reports false where that cannot be done. The
-// writer flag is the caller's.
+// would cost it what has not arrived yet. It reports false where all has, or where that
+// cannot be done. The writer flag is the caller's.
 func (s *session) breakOff() bool {
 	tcp, ok := s.socket().(*net.TCPConn)
-	if !ok {
+	if !ok || s.raw == nil {
 		return false
 	}
 	s.sayTLSGoodbye()
-	return tcp.CloseWrite() == nil
+	arrived := false
+	s.raw.Control(func(fd uintptr) { arrived = allArrived(fd) })
+	return !arrived && tcp.CloseWrite() == nil
 }
 
 // closeCleanly closes a connection on which all was said.

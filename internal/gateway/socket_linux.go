@@ -40,3 +40,12 @@ func receive(fd uintptr, b []byte, flags uintptr) (int, error) {
 		}
 	}
 }
+
+// allArrived reports whether the client's system has all that was written to the socket.
+//
+// tcp(7), SIOCOUTQ
+func allArrived(fd uintptr) bool {
+	var unsent int32
+	_, _, errno := syscall.RawSyscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&unsent)))
+	return errno == 0 && unsent == 0
+}

@@ -75,6 +75,9 @@ func (k *keyCreateCommand) Validate(line *kong.Context) error {
 	if k.Session < 0 || k.Session > maxSession || k.Session > 0 && k.Session < time.Second || k.Session == 0 && onLine(line, "session") {
 		return fmt.Errorf("--session: %s is not between 1s and 36h", k.Session)
 	}
+	if k.Name != "" && !credentials.ValidName(k.Name) {
+		return fmt.Errorf("--name: %q is not 1 to 64 letters, digits and _+=,.@-", k.Name)
+	}
 	return k.credentialsFlag.Validate()
 }
 

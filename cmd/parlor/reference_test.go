@@ -77,7 +77,7 @@ func reference(app *kong.Application) string {
 	p("%s\n", strings.TrimSpace(app.Help))
 	p("What is for people goes to standard error, what a script may want to read to standard output. The exit code is 0 after doing what was asked, 1 when")
 	p("that failed, and 2 when what was asked is not understood. Verbs that talk to a server take the access key and region from where every AWS tool")
-	p("has them (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_PROFILE`); a server on the same machine needs none of these. The region of an")
+	p("has them (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_PROFILE`); `parlor dev` on the same machine needs none of these. The region of an")
 	p("ARN goes before that of the variables. JSON has the members of the API's own answers, so that what reads those of the AWS CLI reads it.")
 	group := ""
 	for _, node := range app.Leaves(true) {

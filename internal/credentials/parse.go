@@ -154,7 +154,7 @@ func split(data []byte) ([]section, Faults) {
 			switch {
 			case !ok:
 				fault(line, "want [NAME]")
-			case !validName(name):
+			case !ValidName(name):
 				fault(line, "a name has 1 to %d letters, digits and _+=,.@-", maxName)
 				ok = false
 			}
@@ -223,7 +223,8 @@ func unknown(name string) string {
 
 func consists(s, of string) bool { return strings.Trim(s, of) == "" }
 
-func validName(s string) bool {
+// ValidName reports whether a key may have the name: 1 to 64 letters, digits and _+=,.@-.
+func ValidName(s string) bool {
 	return s != "" && len(s) <= maxName && consists(s, alphanumeric+"_+=,.@-")
 }
 

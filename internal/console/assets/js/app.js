@@ -151,7 +151,7 @@ function decoded(part) {
 function header() {
   const region = server.regions?.length
     ? select(server.regions.map((r) => [r, r]), api.region)
-    : h('input', { value: api.region, size: 12, required: true, spellcheck: false, autocomplete: 'off', pattern: '[a-z]{2}(-[a-z]+)+-[0-9]+' });
+    : h('input', { value: api.region, size: 12, required: true, spellcheck: false, autocomplete: 'off', pattern: '[a-z]{2}(-[a-z]+)+-[0-9]+', title: text.app.regionAllowed });
   regionField = region;
   region.setAttribute('aria-label', text.app.region);
   region.addEventListener('change', () => {

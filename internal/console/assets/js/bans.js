@@ -14,7 +14,7 @@ const operations = { BAN: ['BanUser', 'UnbanUser'], MUTE: ['MuteUser', 'UnmuteUs
 export async function restrict(api, kind, { room, userId } = {}) {
   const said = words.dialog[kind];
   const who = h('input', { required: true, maxLength: 128, autocomplete: 'off', spellcheck: false, value: userId ?? '', readOnly: userId !== undefined });
-  const place = room ? select(Object.entries(words.places), 'here') : h('input', { autocomplete: 'off', spellcheck: false, pattern: 'arn:aws:ivschat:[a-z0-9\\-]+:[0-9]+:room/[a-zA-Z0-9\\-]+' });
+  const place = room ? select(Object.entries(words.places), 'here') : h('input', { autocomplete: 'off', spellcheck: false, pattern: 'arn:aws:ivschat:[a-z0-9\\-]+:[0-9]+:room/[a-zA-Z0-9\\-]+', title: words.roomAllowed });
   const time = select(Object.entries(words.times), kind === 'MUTE' ? '600' : '86400');
   const reason = h('input', { maxLength: 256, autocomplete: 'off' });
   const at = () => (room ? { here: room }[place.value] : place.value.trim() || undefined);

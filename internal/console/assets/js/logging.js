@@ -135,7 +135,7 @@ class View {
 /** editConfiguration makes a configuration or, given one, changes it. */
 function editConfiguration(api, configuration) {
   const [kind, to] = configuration ? destination(configuration) : ['s3', ''];
-  const name = h('input', { value: configuration?.name ?? '', maxLength: 128, pattern: '[a-zA-Z0-9_\\-]*', autocomplete: 'off', spellcheck: false });
+  const name = h('input', { value: configuration?.name ?? '', maxLength: 128, pattern: '[a-zA-Z0-9_\\-]*', title: text.ui.nameAllowed, autocomplete: 'off', spellcheck: false });
   const where = select(Object.keys(kinds).map((k) => [k, words.kinds[k]]), kind);
   const target = h('input', { value: to, required: true, autocomplete: 'off', spellcheck: false });
   const targetField = field(words.names[kind], target);

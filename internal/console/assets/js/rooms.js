@@ -192,7 +192,7 @@ function matches(room, wanted) {
 
 /** editRoom makes a room or, given one, changes it; it returns what the API answered, if anything. */
 export function editRoom(api, configurations, room) {
-  const name = h('input', { value: room?.name ?? '', maxLength: 128, pattern: '[a-zA-Z0-9_\\-]*', autocomplete: 'off', spellcheck: false });
+  const name = h('input', { value: room?.name ?? '', maxLength: 128, pattern: '[a-zA-Z0-9_\\-]*', title: text.ui.nameAllowed, autocomplete: 'off', spellcheck: false });
   const length = h('input', { type: 'number', min: 1, max: 500, value: room?.maximumMessageLength ?? 500 });
   const rate = h('input', { type: 'number', min: 1, max: 100, value: room?.maximumMessageRatePerSecond ?? 10 });
   const handler = h('input', { value: room?.messageReviewHandler?.uri ?? '', autocomplete: 'off', spellcheck: false, placeholder: 'arn:aws:lambda:…' });

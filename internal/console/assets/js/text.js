@@ -47,6 +47,7 @@ export const text = {
     sections: 'Sections',
     nav: { rooms: 'Rooms', tokens: 'Tokens', bans: 'Bans', logging: 'Logging', node: 'Node', calls: 'Calls', demo: 'Demo' },
     region: 'Region',
+    regionAllowed: 'A region, such as us-east-1',
     account: 'Account',
     theme: 'Colours',
     themes: { '': 'Auto', light: 'Light', dark: 'Dark' },
@@ -56,6 +57,7 @@ export const text = {
     failed: 'This did not work',
   },
   ui: {
+    nameAllowed: 'Letters, digits, _ and -',
     copy: 'Copy',
     copied: 'Copied',
     copyFailed: 'The browser did not let it be copied.',
@@ -182,6 +184,7 @@ export const text = {
     place: 'Where',
     places: { here: 'This room', everywhere: 'Every room of the account in this region' },
     roomARN: 'Room',
+    roomAllowed: 'The ARN of a room, such as arn:aws:ivschat:us-east-1:000000000000:room/AbCdEfGhIjKl',
     roomHint: 'The ARN of a room. Empty: every room of the account in this region.',
     for: 'For',
     times: { 600: '10 minutes', 3600: '1 hour', 86400: '1 day', 604800: '7 days', 2592000: '30 days', '': 'Until it is taken back' },
@@ -358,7 +361,7 @@ export const text = {
     // Live
     messages: 'Messages',
     quiet: 'Nothing was said yet.',
-    quietHint: 'Messages and events appear here as they come: a room keeps none of them.',
+    quietHint: 'Messages and events appear here as they come.',
     latest: 'To the latest ↓',
     fresh: (count) => `${plural(count, 'new message')} ↓`,
     filter: 'Filter by text or user',

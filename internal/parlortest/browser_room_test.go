@@ -393,6 +393,28 @@ func TestConsoleRoomReconnects(t *testing.T) {
 	r.waitText(".stream .state", "Connected")
 }
 
+// Of a room that somebody deletes what was said stays to be read, and nothing can be done.
+func TestConsoleRoomIsDeleted(t *testing.T) {
+	t.Parallel()
+	r := openRoom(t, parlortest.Start(t), view{}, namedRoom("pier"), "")
+	r.expect("answered 404|404 \\(Not Found\\)")
+	r.send("ann", "before")
+	if _, err := r.client.DeleteRoom(t.Context(), &ivschat.DeleteRoomInput{Identifier: &r.arn}); err != nil {
+		t.Fatal(err)
+	}
+	r.waitText(".load", "There is no such room, or it is deleted.")
+	r.waitText(".stream", "before")
+	r.waitText(".head .actions", "Back to the rooms")
+	var left string
+	if r.eval(`[...document.querySelectorAll('.head .actions button, .stream .bar button, form.composer')].filter((e) => e.checkVisibility()).map((e) => e.textContent).join()`, &left); left != "Pause" {
+		t.Errorf("what can be done: %q, want Pause", left)
+	}
+	r.screenshot("deleted")
+	r.accessible()
+	r.click(".head .actions a")
+	r.waitText("h1", "Rooms")
+}
+
 // All of it can be done without a mouse.
 func TestConsoleRoomKeyboard(t *testing.T) {
 	t.Parallel()

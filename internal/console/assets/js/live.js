@@ -24,10 +24,11 @@ export function live({ api, arn, cast, room, signal }) {
   const state = h('span', { class: 'state', role: 'status' });
   const again = button(words.again, () => viewer.connection.open(), { hidden: true });
   let opened = false;
+  let over = false;
   cast.addEventListener('change', ({ detail }) => {
     if (detail !== viewer) return;
     showState(state, viewer);
-    again.hidden = !viewer.closed;
+    again.hidden = !viewer.closed || over;
   });
   cast.addEventListener('socket', ({ detail }) => {
     if (detail.member !== viewer || signal.aborted) return;
@@ -69,7 +70,12 @@ export function live({ api, arn, cast, room, signal }) {
         h('label', { class: 'check', title: words.asViewerHint }, asViewer, words.asViewer), pause),
       messages.list.element, h('div', { class: 'faint foot' }, h('span', { class: 'keys' }, words.listKeys), dropped), news.element),
     form.element);
-  return { element, form };
+  const end = () => {
+    over = true;
+    again.hidden = true;
+    form.element.hidden = true;
+  };
+  return { element, form, end };
 }
 
 /** remove asks, and deletes a message. */

@@ -42,9 +42,20 @@ export async function room({ api, path: arn, signal, title }) {
       facts = await api.call('GetRoom', { identifier: arn }, { quiet: true, signal });
       draw();
     } catch (error) {
-      if (!signal.aborted) failed(error);
+      if (signal.aborted) return;
+      if (error.name === 'ResourceNotFoundException') gone();
+      else failed(error);
     }
   };
+  // What was seen stays to be read, but nothing can be done any more.
+  const gone = () => {
+    replace(actions, h('a', { class: 'button', href: '#/rooms' }, text.app.startAgain));
+    load.end(words.notThere);
+    watching.end();
+  };
+  cast.addEventListener('change', ({ detail }) => {
+    if (detail === cast.viewer && detail.closed && !signal.aborted) reload(); // it may be gone
+  });
   const draw = () => {
     title(facts.name || facts.id);
     replace(name, facts.name || facts.id);
@@ -67,14 +78,15 @@ export async function room({ api, path: arn, signal, title }) {
   const edit = async () => { if (await editRoom(api, configurations, facts)) { toast(text.rooms.saved); await reload(); } };
   const tag = async () => { if (await tagResource(api, arn, facts.tags ?? {})) { toast(text.rooms.saved); await reload(); } };
   const remove = async () => { if (await deleteRoom(api, facts) && !signal.aborted) location.hash = '#/rooms'; };
+  const actions = h('div', { class: 'actions' },
+    button(words.sendEvent, () => sendEvent(api, arn)), button(words.mint, () => mint(api, arn)),
+    button(text.rooms.edit, edit), button(text.rooms.tag, tag), button(text.rooms.delete, remove, { kind: 'quiet bad' }));
   return h('div', { class: 'room' },
     h('div', { class: 'head' },
       h('div', {}, name,
         h('div', { class: 'arn' }, h('code', { class: 'faint' }, arn), button(text.ui.copy, () => copy(arn), { kind: 'quiet', 'aria-label': words.copyARN })),
         load.element),
-      h('div', { class: 'actions' },
-        button(words.sendEvent, () => sendEvent(api, arn)), button(words.mint, () => mint(api, arn)),
-        button(text.rooms.edit, edit), button(text.rooms.tag, tag), button(text.rooms.delete, remove, { kind: 'quiet bad' }))),
+      actions),
     panels.element);
 }
 
@@ -82,9 +94,12 @@ export async function room({ api, path: arn, signal, title }) {
 function liveNumbers(api, arn, signal, people) {
   const element = h('p', { class: 'faint load' }, text.ui.loading);
   const seen = new Map();
+  const over = new AbortController();
+  signal.addEventListener('abort', () => over.abort());
   let users = false;
   const look = async () => {
-    const { rooms: [now], time, nodes } = await api.call('DescribeNode', { rooms: [arn], users }, { quiet: true, signal });
+    if (over.signal.aborted) return;
+    const { rooms: [now], time, nodes } = await api.call('DescribeNode', { rooms: [arn], users }, { quiet: true, signal: over.signal });
     if (!now) return;
     element.textContent = `${text.rooms.live(now.connections, text.ui.rate(messageRate(seen, now, new Date(time))))} ${text.rooms.onThisNode}`;
     if (now.users) people.show(now.users, nodes.length);
@@ -93,12 +108,16 @@ function liveNumbers(api, arn, signal, people) {
     element.textContent = words.noNumbers;
     people.refused(error);
   };
-  every(2000, signal, look, failing);
+  every(2000, over.signal, look, failing);
   return {
     element,
+    end(why) {
+      over.abort();
+      element.textContent = why;
+    },
     users(is) {
       users = is;
-      if (is) look().catch(failing);
+      if (is) look().catch((error) => { if (!over.signal.aborted) failing(error); });
     },
   };
 }

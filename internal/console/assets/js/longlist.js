@@ -254,9 +254,10 @@ export class LongList {
       return;
     }
     let scroll = 0;
+    let total = 0;
     for (let pass = 0; pass < passes; pass++) {
       const tops = this.#tops();
-      const total = tops[this.items.length];
+      total = tops[this.items.length];
       if (this.#atEnd && !this.#holding) scroll = total - height;
       else if (this.#anchor?.item) {
         const index = Math.min(this.#indexOf(this.#anchor.item.n), this.items.length - 1);
@@ -273,6 +274,10 @@ export class LongList {
     if (Math.abs(this.view.scrollTop - scroll) > 0.5) this.view.scrollTop = scroll;
     this.#scrolledTo = this.view.scrollTop;
     this.#stops();
+    if (total <= height) { // all of it is in sight
+      this.#atEnd = true;
+      this.#fresh = 0;
+    }
     const away = !this.#atEnd || (this.#holding && this.#fresh > 0);
     this.latest.hidden = !away;
     const label = this.#fresh ? this.words.fresh(this.#fresh) : this.words.latest;

@@ -115,8 +115,9 @@ fuzz: ## run every fuzz target for FUZZTIME
 	  go test -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x "$$(dirname "$$file")" </dev/null; \
 	done
 
-soak: ## run the tests SOAKCOUNT times, kill servers for SOAKTIME, and have nodes suffer faults at length
+soak: ## run the tests SOAKCOUNT times, kill servers for SOAKTIME, have nodes suffer faults at length, and torment a gateway
 	PARLOR_SOAK=$(SOAKTIME) go test -race -run '^(TestCrash|TestFaults|TestNodes.*)$$' -count=1 -timeout 0 -v ./internal/parlortest
+	PARLOR_SOAK=$(SOAKTIME) go test -race -run '^TestTorment$$' -count=1 -timeout 0 -v ./internal/gateway
 	go test -race -shuffle=on -count=$(SOAKCOUNT) -timeout 0 ./...
 	@if [ -n '$(LOAD)' ]; then set -x; go test -run '^TestLoad' -count=$(SOAKCOUNT) -timeout 0 $(LOAD); fi
 

@@ -42,8 +42,9 @@ type node struct {
 
 type nodeOptions struct {
 	pipes         bool
-	compression   bool // offered, and wanted by clients of connect
-	oneByOne      bool // nothing is sent to many at once
+	compression   bool   // offered, and wanted by clients of connect
+	oneByOne      bool   // nothing is sent to many at once
+	sender        sender // of all that is sent to many at once
 	tokenLifetime time.Duration
 	log           io.Writer
 	sendBuffer    int // bytes that the server's sockets hold
@@ -87,6 +88,12 @@ func startNode(t *testing.T, o nodeOptions) *node {
 	})
 	if o.oneByOne {
 		n.gateway.sendOneByOne()
+	}
+	if o.sender != nil {
+		for _, w := range n.gateway.workers {
+			w.writer.sender = o.sender
+		}
+		n.gateway.eachWriter(func(w *writer) { w.sender = o.sender })
 	}
 	var listener net.Listener
 	if o.pipes {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -236,6 +237,28 @@ func sendAll(sends []send) bool {
 		sends[i].n, _ = trySend(sends[i].session.fd, sends[i].b)
 	}
 	return true
+}
+
+// sendParts sends all of a send, a part or nothing, and takes its time now and then,
+// during which no pinned descriptor may be closed.
+func sendParts(t *testing.T) fakeSender {
+	return func(sends []send) bool {
+		for i := range sends {
+			s := &sends[i]
+			b := s.b
+			if rand.IntN(2) == 0 {
+				b = b[:rand.IntN(len(b))]
+			}
+			n, err := trySend(s.session.fd, b)
+			if s.n = n; err == syscall.EBADF {
+				t.Error("a pinned descriptor was closed")
+			}
+		}
+		if rand.IntN(8) == 0 {
+			time.Sleep(rand.N(2 * time.Millisecond))
+		}
+		return true
+	}
 }
 
 // TestSenderThatLies is not used: it says of a part that it was nothing, or all.

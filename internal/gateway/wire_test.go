@@ -32,8 +32,7 @@ func (n *node) connectRaw(room chat.ARN, user string, headers ...string) *rawCli
 	}
 	n.t.Cleanup(func() { conn.Close() })
 	token := n.token(chat.TokenSpec{Room: room, UserID: user, Capabilities: everything})
-	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
-		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: %s\r\n%s\r\n", token, strings.Join(headers, ""))
+	conn.Write(upgrade(token, headers...))
 	c := &rawClient{t: n.t, conn: conn, in: bufio.NewReader(conn)}
 	response, err := http.ReadResponse(c.in, nil)
 	if err != nil || response.StatusCode != http.StatusSwitchingProtocols {
@@ -51,6 +50,12 @@ func (c *rawClient) write(b []byte) {
 	if _, err := c.conn.Write(b); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// upgrade is the request of a handshake.
+func upgrade(token string, headers ...string) []byte {
+	return fmt.Appendf(nil, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: %s\r\n%s\r\n", token, strings.Join(headers, ""))
 }
 
 // next reads a frame; ok is false when the connection has ended.
@@ -279,9 +284,7 @@ func TestPipelinedRequest(t *testing.T) {
 	}
 	defer conn.Close()
 	token := n.token(chat.TokenSpec{Room: room, UserID: "user", Capabilities: everything})
-	head := "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" +
-		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: " + token + "\r\n\r\n"
-	conn.Write(join([]byte(head), masked(text, hello)))
+	conn.Write(join(upgrade(token), masked(text, hello)))
 	in := bufio.NewReader(conn)
 	if _, err := http.ReadResponse(in, nil); err != nil {
 		t.Fatal(err)

@@ -227,7 +227,6 @@ func TestSlowReaderIsDropped(t *testing.T) {
 					}
 				})
 			}
-			ended := n.gateway.metrics.ended.WithLabelValues(string(causeSlow))
 			for number := range events {
 				n.publishTo(room, fmt.Sprint(number), size)
 				// Let the others read: they are not the slow ones.
@@ -236,7 +235,7 @@ func TestSlowReaderIsDropped(t *testing.T) {
 				}
 			}
 			wg.Wait()
-			if got := testutil.ToFloat64(ended); got != 1 {
+			if got := n.endedFor(causeSlow); got != 1 {
 				t.Errorf("slow sessions: got %v, want 1", got)
 			}
 			if got := testutil.ToFloat64(n.gateway.metrics.connections); got != float64(others) {
@@ -322,8 +321,7 @@ func TestUnreadErrorsEndTheSession(t *testing.T) {
 			break // dropped
 		}
 	}
-	ended := n.gateway.metrics.ended.WithLabelValues(string(causeUnread))
-	for deadline := time.Now().Add(5 * time.Second); testutil.ToFloat64(ended) == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Second); n.endedFor(causeUnread) == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the session was not dropped")
 		}
@@ -458,16 +456,15 @@ func TestStalledReaderHoldsLittle(t *testing.T) {
 	n := startNode(t, nodeOptions{})
 	room := n.room(chat.RoomSpec{}).ARN
 	n.connectRaw(room, "stalled")
-	ended := n.gateway.metrics.ended.WithLabelValues(string(causeSlow))
 	const size, most = 8_000, 3 << 20 // the log's megabyte, both buffers, and what the client's kernel takes
 	published := 0
-	for testutil.ToFloat64(ended) == 0 && published < most {
+	for n.endedFor(causeSlow) == 0 && published < most {
 		n.publishTo(room, "x", size)
 		published += size
 	}
-	for deadline := time.Now().Add(2 * time.Second); testutil.ToFloat64(ended) == 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Second); n.endedFor(causeSlow) == 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 	}
-	if got := testutil.ToFloat64(ended); got != 1 {
+	if got := n.endedFor(causeSlow); got != 1 {
 		t.Errorf("slow sessions after %d bytes: got %v, want 1", published, got)
 	}
 }

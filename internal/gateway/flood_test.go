@@ -55,7 +55,7 @@ func TestFloodEndsTheSession(t *testing.T) {
 			}
 			c.conn.Close()
 			n.left()
-			if got := testutil.ToFloat64(n.gateway.metrics.ended.WithLabelValues(string(causeFlood))); got != 1 {
+			if got := n.endedFor(causeFlood); got != 1 {
 				t.Errorf("sessions ended by a flood: got %v, want 1", got)
 			}
 		})
@@ -214,7 +214,7 @@ func TestPingsAfterTheEnd(t *testing.T) {
 		t.Errorf("got %v after the close", h.OpCode)
 	}
 	n.left()
-	if got := testutil.ToFloat64(n.gateway.metrics.ended.WithLabelValues(string(causeDisconnected))); got != 1 {
+	if got := n.endedFor(causeDisconnected); got != 1 {
 		t.Errorf("sessions that ended as disconnected: got %v, want 1", got)
 	}
 }

@@ -384,6 +384,18 @@ func TestPanicWhileWriting(t *testing.T) {
 	}
 }
 
+// panicking has a writer abandon what a panic of f leaves.
+func panicking(t *testing.T, w *writer, f func()) {
+	t.Helper()
+	defer w.abandon()
+	defer func() {
+		if recover() == nil {
+			t.Error("no panic")
+		}
+	}()
+	f()
+}
+
 // TestPanicWhileSettling costs the session that it is about, and those whose turn had not
 // come; who was settled by then may have another writer.
 func TestPanicWhileSettling(t *testing.T) {
@@ -399,16 +411,10 @@ func TestPanicWhileSettling(t *testing.T) {
 		second.log = nil
 		return true
 	})
-	func() {
-		defer w.abandon()
-		defer func() {
-			if recover() == nil {
-				t.Error("no panic")
-			}
-		}()
+	panicking(t, w, func() {
 		w.write(sh.all())
 		w.flush()
-	}()
+	})
 	if first.closed.Load() != nil || first.writing.Load() != idle {
 		t.Error("who was settled is not left alone")
 	}
@@ -423,15 +429,7 @@ func TestPanicWhileLooking(t *testing.T) {
 	s.log = nil
 	w := testWriter(io.Discard, 4)
 	w.sender = fakeSender(sendAll)
-	func() {
-		defer w.abandon()
-		defer func() {
-			if recover() == nil {
-				t.Error("no panic")
-			}
-		}()
-		w.write(sh.all())
-	}()
+	panicking(t, w, func() { w.write(sh.all()) })
 	if s.closed.Load() == nil || s.pinned.Load() {
 		t.Error("the session of the panic is not closed")
 	}

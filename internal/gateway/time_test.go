@@ -66,7 +66,7 @@ func TestSilentClientIsDropped(t *testing.T) {
 	virtually(t, func(t *testing.T, n *node, room chat.ARN) {
 		start := time.Now()
 		n.connect(room, "user") // never reads, so never answers a ping
-		for testutil.ToFloat64(n.gateway.metrics.ended.WithLabelValues(string(causeSilent))) == 0 {
+		for n.endedFor(causeSilent) == 0 {
 			time.Sleep(time.Second)
 			if time.Since(start) > 10*time.Minute {
 				t.Fatal("still there")
@@ -241,7 +241,7 @@ func TestStuckClientIsDropped(t *testing.T) {
 		if got := testutil.ToFloat64(n.gateway.metrics.connections); got != 0 {
 			t.Errorf("connections: got %v, want 0", got)
 		}
-		if got := testutil.ToFloat64(n.gateway.metrics.ended.WithLabelValues(string(causeStuck))); got != 1 {
+		if got := n.endedFor(causeStuck); got != 1 {
 			t.Errorf("stuck: got %v, want 1", got)
 		}
 	})
